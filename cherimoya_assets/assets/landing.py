@@ -1,0 +1,117 @@
+"""How a computed value becomes a materialization: measured, checked, stamped, staged.
+
+What belongs here: what every asset does the same way at its end. What does not: what the numbers mean.
+
+A value whose blocking check fails is never committed: the check's result is recorded, the step fails, and what was
+stored before stays.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from cherimoya_assets.errors import CherimoyaAssetsError
+from cherimoya_assets.resources.storage import AssetStore, Stored
+
+PREVIEW_ROWS = 10
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._began
+
+
+def land(
+    store: AssetStore,
+    key: dg.AssetKey,
+    value: Stored,
+    *,
+    stamp: Mapping[str, Any],
+    watch: Stopwatch,
+    metadata: Mapping[str, Any],
+    preview: pd.DataFrame | None = None,
+    checks: Sequence[dg.AssetCheckResult] = (),
+    blocking: bool = True,
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
+    """Yield the events of one materialization, or of one refused materialization.
+
+    `checks` are results for `key`. With `blocking`, one that did not pass with severity ERROR stops the landing.
+
+    Raises:
+        dagster.Failure: a blocking check did not pass. Nothing was stored.
+    """
+    failed = [c for c in checks if not c.passed and c.severity == dg.AssetCheckSeverity.ERROR]
+    if blocking and failed:
+        yield from checks
+        reasons = "; ".join(f"{c.check_name}: {c.description}" for c in failed)
+        raise dg.Failure(
+            f"{key.to_user_string()} was computed but not stored, because a check did not pass. {reasons}",
+            allow_retries=False,
+        )
+    staged = store.stage(value, stamp)
+    yield dg.MaterializeResult(
+        asset_key=key,
+        value=staged,
+        data_version=dg.DataVersion(staged.manifest.version),
+        check_results=list(checks),
+        metadata={
+            **metadata,
+            "seconds": watch.seconds,
+            "peak_memory_mb": peak_memory_mb(),
+            "provenance": dg.MetadataValue.json(dict(stamp)),
+            **({} if preview is None else {"preview": table(preview)}),
+        },
+    )
+
+
+def check(key: dg.AssetKey, name: str, passed: bool, description: str, *, warn: bool = False) -> dg.AssetCheckResult:
+    """One check's result; `description` says what was seen, in numbers."""
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=name,
+        passed=bool(passed),
+        description=description,
+        severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
+    )
+
+
+@contextmanager
+def reader_errors() -> Iterator[None]:
+    """Turn an error that the user can mend into a step failure that says it in one sentence and is not retried."""
+    try:
+        yield
+    except CherimoyaAssetsError as error:
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+
+
+def table(frame: pd.DataFrame, rows: int = PREVIEW_ROWS) -> dg.TableMetadataValue:
+    """The first rows as a table in the Dagster UI."""
+    head = frame.head(rows)
+    kinds = {"i": "int", "u": "int", "f": "float", "b": "bool"}
+    columns = [dg.TableColumn(str(c), kinds.get(head[c].dtype.kind, "string")) for c in head.columns]
+    plain = {"int": int, "float": float, "bool": bool, "string": str}
+    records = [
+        dg.TableRecord({c.name: plain[c.type](value) for c, value in zip(columns, row, strict=True)})
+        for row in head.itertuples(index=False)
+    ]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process held so far, in MB (host memory; a device reports its own)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
