@@ -74,6 +74,12 @@ class ExperimentLineage:
         return input_key("motif_database", self.motif_file)
 
     @property
+    def marginalize_motifs_key(self) -> dg.AssetKey:
+        if self.marginalize_motif_file is None:
+            raise ValueError("this experiment has no motif database")
+        return input_key("motif_database", self.marginalize_motif_file)
+
+    @property
     def motif_file(self) -> Path | None:
         return self.experiment.motifs
 

@@ -1,0 +1,165 @@
+"""attributions [chrom], one asset a head: hypothetical contribution scores, mean over folds. Runs on the GPU pool.
+
+Both heads come from one sweep over the sequences, so they are outputs of one step; either can be selected alone.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+import numpy as np
+
+from cherimoya_assets.analysis.attributions import AttributionBlock, attribute
+from cherimoya_assets.analysis.one_hot import SequenceBlock
+from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors
+from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.progress import Progress
+from cherimoya_assets.resources.gpu import GPU_POOL, GPUResource
+
+STEP = "attributions"
+
+CHECKS = ("rows_match_sequences", "finite", "centred", "folds_complete")
+
+CENTRED_TOLERANCE = 1e-5
+"""Float32 mean-centring leaves about 1e-7 of the largest score; ten times hundred of that is a real offset."""
+
+
+def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
+    """The assets of one experiment, `[experiment, head, attributions]` for each head."""
+    experiment = lineage.experiment
+    keys = {head: lineage.key(head, STEP) for head in lineage.heads}
+    parameters = {
+        name: getattr(experiment, name)
+        for name in ("algorithm", "attr_window", "group", "dtype")
+        + (("n_shuffles", "random_state", "fast") if experiment.algorithm == "deep_lift_shap" else ())
+    }
+    # batch_size and device are left out: they decide speed, never a number.
+    code_version = lineage.code_version(
+        STEP, sorted(parameters.items()), sorted(experiment.model), packages=("cherimoya", "tangermeme", "torch")
+    )
+    common = lineage.spec(STEP, partitioned=False, code_version=code_version, kinds={"pytorch"})
+    checks = [
+        spec for key in keys.values() for spec in lineage.checks(key, *check_names(lineage), partitioned=True)
+    ]
+
+    @dg.multi_asset(
+        name=f"{lineage.name}__attributions",
+        outs={
+            head: dg.AssetOut(
+                key=key,
+                is_required=False,
+                description=f"Hypothetical {head} contributions of every base, mean over folds.",
+                **common,
+            )
+            for head, key in keys.items()
+        },
+        ins={"sequences": dg.AssetIn(lineage.key("one_hot_sequences"))},
+        deps=[lineage.key("model")],
+        check_specs=checks,
+        partitions_def=lineage.partitions,
+        can_subset=True,
+        pool=GPU_POOL,
+    )
+    def attributions(context: dg.AssetExecutionContext, gpu: GPUResource, sequences: SequenceBlock):
+        watch, chrom = Stopwatch(), context.partition_key
+        heads = tuple(head for head in lineage.heads if keys[head] in context.selected_asset_keys)
+        with reader_errors():
+            device = gpu.resolve(experiment.device, context.log.info)
+            models = {fold: gpu.load(file, device) for fold, file in experiment.model.items()}
+            blocks, reports = attribute(
+                models,
+                sequences,
+                outputs=heads,
+                algorithm=experiment.algorithm,
+                attr_window=experiment.attr_window,
+                group=experiment.group,
+                batch_size=experiment.batch_size,
+                dtype=experiment.dtype,
+                device=device,
+                n_shuffles=experiment.n_shuffles,
+                random_state=experiment.random_state,
+                warning_threshold=experiment.warning_threshold,
+                fast=experiment.fast,
+                progress=Progress(context.log.info, STEP, chrom, "loci"),
+            )
+            inputs = {
+                "one_hot_sequences": lineage.store.manifest(tuple(lineage.key("one_hot_sequences").path), chrom).version,
+                "model": lineage.input_version(*(file.path for file in experiment.model.values())),
+            }
+        for head in heads:
+            block, report = blocks[head], reports[head]
+            yield from land(
+                lineage.store,
+                keys[head],
+                block,
+                stamp=lineage.stamp(STEP, inputs, {**parameters, "head": head, "report": report}, device),
+                watch=watch,
+                checks=[
+                    result
+                    for result in attribution_checks(keys[head], block, sequences, lineage, len(models))
+                    if result.check_name in check_names(lineage)
+                ],
+                metadata={
+                    "dagster/partition_row_count": len(block.scores),
+                    "loci_per_second": len(block.scores) / watch.seconds,
+                    "mean_absolute_projected": float(np.abs(block.projected).mean()) if len(block.scores) else 0.0,
+                    "folds": len(models),
+                    "device": device,
+                    "report": dg.MetadataValue.json(report),
+                    **gpu.memory(device),
+                },
+                preview=attribution_preview(block),
+            )
+
+    return attributions
+
+
+def check_names(lineage: ExperimentLineage) -> tuple[str, ...]:
+    """DeepLIFT/SHAP's hypothetical contributions are not centred over the alphabet; mutagenesis' are."""
+    if lineage.experiment.algorithm == "saturation_mutagenesis":
+        return CHECKS
+    return tuple(name for name in CHECKS if name != "centred")
+
+
+def attribution_checks(
+    key: dg.AssetKey, block: AttributionBlock, sequences: SequenceBlock, lineage: ExperimentLineage, folds: int
+) -> list[dg.AssetCheckResult]:
+    """Whether the scores are what they claim to be, before anything stands on them."""
+    kept = sequences.kept
+    width = block.scores.shape[-1]
+    left = sequences.one_hot.shape[-1] // 2 - width // 2
+    same_rows = (
+        list(block.locus_id) == list(kept["locus_id"])
+        and np.array_equal(block.window_start, kept["window_start"].to_numpy() + left)
+        and np.array_equal(block.one_hot, sequences.one_hot[:, :, left : left + width])
+    )
+    finite = np.isfinite(block.scores).all()
+    largest = float(np.abs(block.scores).max()) if block.scores.size else 0.0
+    offset = float(np.abs(block.scores.astype(np.float64).mean(axis=1)).max()) if block.scores.size else 0.0
+    wanted = len(lineage.experiment.model)
+    return [
+        check(key, "rows_match_sequences", same_rows, f"{len(block.scores)} rows for {len(kept)} kept loci, in order"),
+        check(key, "finite", finite, f"{int((~np.isfinite(block.scores)).sum())} of {block.scores.size} are not finite"),
+        check(
+            key,
+            "centred",
+            finite and offset <= CENTRED_TOLERANCE * max(largest, 1e-12),
+            f"largest mean over the alphabet {offset:.2g}, largest score {largest:.2g}",
+        ),
+        check(key, "folds_complete", folds == wanted, f"{folds} of {wanted} folds"),
+    ]
+
+
+def attribution_preview(block: AttributionBlock):
+    """The strongest loci: where they are and which base the model looks at most."""
+    import pandas as pd
+
+    projected = block.projected
+    order = np.argsort(-np.abs(projected).max(axis=1)) if len(projected) else np.array([], int)
+    peak = np.abs(projected[order]).argmax(axis=1) if len(order) else order
+    return pd.DataFrame(
+        {
+            "locus_id": np.asarray(block.locus_id)[order],
+            "strongest_position": np.asarray(block.window_start)[order] + peak,
+            "score": projected[order, peak] if len(order) else np.array([], float),
+        }
+    )

@@ -1,0 +1,99 @@
+"""one_hot_sequences [chrom]: int8 one-hot windows, the locus table, and why each lost locus was lost."""
+
+from __future__ import annotations
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from cherimoya_assets.analysis.genome import Genome
+from cherimoya_assets.analysis.loci import KEPT, STATUSES, interleave, loss_ledger, place_windows, read_loci
+from cherimoya_assets.analysis.one_hot import SequenceBlock, one_hot_sequences
+from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors, table
+from cherimoya_assets.assets.lineage import ExperimentLineage
+
+STEP = "one_hot_sequences"
+
+
+def one_hot_sequences_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
+    """The asset of one experiment."""
+    experiment, key = lineage.experiment, lineage.key(STEP)
+    deps = [lineage.genome_key, lineage.key("peaks")]
+    if experiment.exclusion_lists:
+        deps.append(lineage.key("exclusion_lists"))
+
+    @dg.asset(
+        key=key,
+        deps=deps,
+        check_specs=lineage.checks(key, "matches_genome", "every_locus_accounted_for", partitioned=True),
+        description="One-hot encoded windows around the loci of a chromosome, with the locus table and the loss ledger.",
+        **lineage.spec(
+            STEP,
+            partitioned=True,
+            code_version=lineage.code_version(STEP, experiment.in_window, packages=("tangermeme",)),
+            kinds={"numpy"},
+        ),
+    )
+    def one_hot_sequences_(context: dg.AssetExecutionContext):
+        watch, chrom = Stopwatch(), context.partition_key
+        with reader_errors():
+            loci = placed_loci(lineage)
+            block = one_hot_sequences(lineage.genome, loci[loci["chrom"] == chrom], chrom, experiment.in_window)
+            ledger = loss_ledger(block.loci)
+            counts = {status: int(ledger.loc[ledger["status"] == status, "n"].sum()) for status in STATUSES}
+            inputs = {
+                "genome": lineage.input_version(experiment.sequences),
+                "peaks": lineage.input_version(*experiment.loci),
+                "exclusion_lists": lineage.input_version(*experiment.exclusion_lists),
+            }
+        accounted = sum(counts.values()) == len(block.loci) and counts[KEPT] == len(block.one_hot)
+        yield from land(
+            lineage.store,
+            key,
+            block,
+            stamp=lineage.stamp(STEP, inputs, {"in_window": experiment.in_window}, "cpu"),
+            watch=watch,
+            checks=[
+                matches_genome(key, block, lineage.genome),
+                check(
+                    key,
+                    "every_locus_accounted_for",
+                    accounted,
+                    f"{len(block.loci)} loci = " + " + ".join(f"{n} {status}" for status, n in counts.items()),
+                ),
+            ],
+            metadata={
+                "dagster/partition_row_count": counts[KEPT],
+                "loci": len(block.loci),
+                **{f"lost_{status.replace(' ', '_')}": n for status, n in counts.items() if status != KEPT},
+                "loss_ledger": table(ledger, rows=len(ledger)),
+            },
+            preview=block.loci,
+        )
+
+    return one_hot_sequences_
+
+
+def placed_loci(lineage: ExperimentLineage) -> pd.DataFrame:
+    """The experiment's loci with their windows, in cherimoya's order; status before the sequence is looked at."""
+    experiment, sizes = lineage.experiment, lineage.genome.chrom_sizes
+    loci = interleave(read_loci(experiment.loci, sizes), lineage.chroms)
+    return place_windows(loci, sizes, experiment.in_window, exclusion_regions(lineage), lineage.chroms)
+
+
+def exclusion_regions(lineage: ExperimentLineage) -> pd.DataFrame | None:
+    """The experiment's exclusion lists as one table, or None."""
+    paths = lineage.experiment.exclusion_lists
+    return read_loci(paths) if paths else None
+
+
+def matches_genome(key: dg.AssetKey, block: SequenceBlock, genome: Genome) -> dg.AssetCheckResult:
+    """Read every window back from the FASTA, letter by letter."""
+    alphabet, width, wrong = np.array(list("ACGT")), block.one_hot.shape[-1], []
+    kept = block.kept
+    for locus_id, start, row in zip(kept["locus_id"], kept["window_start"], block.one_hot, strict=True):
+        letters = "".join(alphabet[row.argmax(axis=0)])
+        if not (row.sum(axis=0) == 1).all() or letters != genome.fetch(block.chrom, int(start), int(start) + width):
+            wrong.append(locus_id)
+    description = f"{len(kept) - len(wrong)} of {len(kept)} windows equal the FASTA at their coordinates"
+    return check(key, "matches_genome", not wrong, description + (f"; first that does not: {wrong[0]}" if wrong else ""))
