@@ -39,7 +39,7 @@ class InstallationError(CherimoyaAssetsError):
     """The installed packages cannot work together (modisco over modisco-lite, for one)."""
 
 
-class Problems(CherimoyaAssetsError):
+class Problems(CherimoyaAssetsError):  # noqa: N818 - it is a list of errors, and reads so
     """Several problems found in one pass; `problems` lists every sentence."""
 
     def __init__(self, problems: Sequence[str]) -> None:

@@ -54,9 +54,7 @@ def annotated_seqlets_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsD
             stamp=lineage.stamp(STEP, inputs, parameters, "cpu"),
             watch=watch,
             checks=[
-                check(
-                    key, "rows_match_seqlets", same, f"{len(annotated.table)} rows for {len(seqlets.table)} seqlets"
-                )
+                check(key, "rows_match_seqlets", same, f"{len(annotated.table)} rows for {len(seqlets.table)} seqlets")
             ],
             metadata={
                 "dagster/partition_row_count": len(annotated.table),

@@ -37,9 +37,7 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
         STEP, sorted(parameters.items()), sorted(experiment.model), packages=("cherimoya", "tangermeme", "torch")
     )
     common = lineage.spec(STEP, partitioned=False, code_version=code_version, kinds={"pytorch"})
-    checks = [
-        spec for key in keys.values() for spec in lineage.checks(key, *check_names(lineage), partitioned=True)
-    ]
+    checks = [spec for key in keys.values() for spec in lineage.checks(key, *check_names(lineage), partitioned=True)]
 
     @dg.multi_asset(
         name=f"{lineage.name}__attributions",
@@ -82,7 +80,9 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 progress=Progress(context.log.info, STEP, chrom, "loci"),
             )
             inputs = {
-                "one_hot_sequences": lineage.store.manifest(tuple(lineage.key("one_hot_sequences").path), chrom).version,
+                "one_hot_sequences": lineage.store.manifest(
+                    tuple(lineage.key("one_hot_sequences").path), chrom
+                ).version,
                 "model": lineage.input_version(*(file.path for file in experiment.model.values())),
             }
         for head in heads:
@@ -138,7 +138,9 @@ def attribution_checks(
     wanted = len(lineage.experiment.model)
     return [
         check(key, "rows_match_sequences", same_rows, f"{len(block.scores)} rows for {len(kept)} kept loci, in order"),
-        check(key, "finite", finite, f"{int((~np.isfinite(block.scores)).sum())} of {block.scores.size} are not finite"),
+        check(
+            key, "finite", finite, f"{int((~np.isfinite(block.scores)).sum())} of {block.scores.size} are not finite"
+        ),
         check(
             key,
             "centred",

@@ -91,7 +91,9 @@ def _observation(key: dg.AssetKey, paths: Sequence[Path], cache: Path) -> dg.Obs
         try:
             hashes[str(path)] = file_sha256(path, cache)
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror}). Restore it or mend the experiment file.") from error
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}). Restore it or mend the experiment file."
+            ) from error
     return dg.ObserveResult(
         asset_key=key,
         data_version=dg.DataVersion(combined_sha256(*hashes.values())),

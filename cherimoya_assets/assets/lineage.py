@@ -135,7 +135,9 @@ class ExperimentLineage:
             arguments["partitions_def"] = self.partitions
         return arguments
 
-    def checks(self, key: dg.AssetKey, *names: str, partitioned: bool, blocking: bool = True) -> list[dg.AssetCheckSpec]:
+    def checks(
+        self, key: dg.AssetKey, *names: str, partitioned: bool, blocking: bool = True
+    ) -> list[dg.AssetCheckSpec]:
         """Check specs of an asset, a result for each chromosome where the asset has them."""
         with warnings.catch_warnings():
             # Partitioned checks are a preview in Dagster 1.13; without them one chromosome's pass

@@ -133,7 +133,9 @@ def effects_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
             lineage.store,
             key,
             effects,
-            stamp=lineage.stamp(EFFECTS, inputs, {"in_window": experiment.in_window, "dtype": experiment.dtype}, device),
+            stamp=lineage.stamp(
+                EFFECTS, inputs, {"in_window": experiment.in_window, "dtype": experiment.dtype}, device
+            ),
             watch=watch,
             checks=[
                 check(key, "rows_complete", len(table) == wanted, f"{len(table)} rows of {wanted}"),
@@ -159,14 +161,10 @@ def report_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=key,
-        ins={
-            "effects": dg.AssetIn(source, partition_mapping=dg.AllPartitionMapping(), metadata={"pooled": True})
-        },
+        ins={"effects": dg.AssetIn(source, partition_mapping=dg.AllPartitionMapping(), metadata={"pooled": True})},
         deps=[lineage.marginalize_motifs_key],
         description="What inserting each motif does to the predictions, sorted by its mean effect on the counts.",
-        **lineage.spec(
-            REPORT, partitioned=False, code_version=lineage.code_version(REPORT, minimal), kinds={"html"}
-        ),
+        **lineage.spec(REPORT, partitioned=False, code_version=lineage.code_version(REPORT, minimal), kinds={"html"}),
     )
     def marginalization_report(context: dg.AssetExecutionContext, effects: dict):
         watch = Stopwatch()
@@ -174,7 +172,9 @@ def report_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
             motifs = read_motifs(lineage.marginalize_motif_file)
             pooled = pooled_effects(lineage, effects)
             report = render(
-                lambda folder: write_marginalization_report(pooled, motifs, folder, minimal=minimal, title=lineage.name),
+                lambda folder: write_marginalization_report(
+                    pooled, motifs, folder, minimal=minimal, title=lineage.name
+                ),
                 PAGE,
             )
         inputs = {f"effects[{c}]": lineage.store.manifest(tuple(source.path), c).version for c in lineage.chroms}

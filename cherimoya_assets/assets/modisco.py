@@ -48,11 +48,7 @@ def modisco_patterns_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDe
 
     @dg.asset(
         key=key,
-        ins={
-            "attributions": dg.AssetIn(
-                source, partition_mapping=dg.AllPartitionMapping(), metadata={"pooled": True}
-            )
-        },
+        ins={"attributions": dg.AssetIn(source, partition_mapping=dg.AllPartitionMapping(), metadata={"pooled": True})},
         deps=[lineage.key("peaks"), lineage.genome_key],
         check_specs=[*blocking, *warning],
         description=f"TF-MoDISco patterns of the {head} contributions, every seqlet mapped back to the genome.",
@@ -105,7 +101,9 @@ def modisco_report_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefi
         **lineage.spec(
             REPORT,
             partitioned=False,
-            code_version=lineage.code_version(REPORT, sorted(parameters.items()), packages=("modisco-lite", "memelite")),
+            code_version=lineage.code_version(
+                REPORT, sorted(parameters.items()), packages=("modisco-lite", "memelite")
+            ),
             kinds={"html"},
         ),
     )
@@ -144,9 +142,7 @@ def patterns_match_genome(
 ) -> dg.AssetCheckResult:
     """The sequences stored by TF-MoDISco equal the FASTA at the coordinates that we give them, strand included."""
     wrong = pattern_seqlet_mismatches(patterns, genome)
-    return check(
-        key, "seqlets_match_genome", wrong == 0, f"{wrong} of {len(patterns.seqlets)} differ from the FASTA"
-    )
+    return check(key, "seqlets_match_genome", wrong == 0, f"{wrong} of {len(patterns.seqlets)} differ from the FASTA")
 
 
 def cap_not_hit(key: dg.AssetKey, patterns: ModiscoPatterns) -> dg.AssetCheckResult:

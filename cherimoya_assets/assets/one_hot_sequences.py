@@ -26,7 +26,7 @@ def one_hot_sequences_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
         key=key,
         deps=deps,
         check_specs=lineage.checks(key, "matches_genome", "every_locus_accounted_for", partitioned=True),
-        description="One-hot encoded windows around the loci of a chromosome, with the locus table and the loss ledger.",
+        description="One-hot windows around the loci of a chromosome, with the locus table and the loss ledger.",
         **lineage.spec(
             STEP,
             partitioned=True,
@@ -96,4 +96,6 @@ def matches_genome(key: dg.AssetKey, block: SequenceBlock, genome: Genome) -> dg
         if not (row.sum(axis=0) == 1).all() or letters != genome.fetch(block.chrom, int(start), int(start) + width):
             wrong.append(locus_id)
     description = f"{len(kept) - len(wrong)} of {len(kept)} windows equal the FASTA at their coordinates"
-    return check(key, "matches_genome", not wrong, description + (f"; first that does not: {wrong[0]}" if wrong else ""))
+    return check(
+        key, "matches_genome", not wrong, description + (f"; first that does not: {wrong[0]}" if wrong else "")
+    )

@@ -27,11 +27,7 @@ def seqlet_null_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefinit
 
     @dg.asset(
         key=key,
-        ins={
-            "attributions": dg.AssetIn(
-                source, partition_mapping=dg.AllPartitionMapping(), metadata={"pooled": True}
-            )
-        },
+        ins={"attributions": dg.AssetIn(source, partition_mapping=dg.AllPartitionMapping(), metadata={"pooled": True})},
         description=f"Distribution of {head} attribution values over all chromosomes: what p-values are relative to.",
         **lineage.spec(
             NULL,
@@ -114,8 +110,8 @@ def in_window(
     """Every seqlet lies in the attributed window of its locus; only its added flanks may reach over the edge."""
     table, width = seqlets.table, attributions.scores.shape[-1]
     starts = attributions.window_start[table["example_idx"].to_numpy()]
-    outside = (table["start"] < starts - flanks) | (table["end"] > starts + width + flanks) | (
-        table["start"] >= table["end"]
+    outside = (
+        (table["start"] < starts - flanks) | (table["end"] > starts + width + flanks) | (table["start"] >= table["end"])
     )
     return check(key, "in_window", not outside.any(), f"{int(outside.sum())} of {len(table)} lie outside their window")
 

@@ -175,8 +175,12 @@ class AssetStore:
             manifest = Manifest(raw["kind"], raw["version"], raw["folder"], files, raw["stamp"])
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(f"{path}: not a manifest of this store. Materialize it again.") from error
-        names = [manifest.folder, *(part for file in files for part in Path(file.name).parts)]
-        if manifest.kind not in STORED_TYPES or any(part in ("..", "/") for part in names):
+        parts = [part for file in files for part in Path(file.name).parts]
+        if (
+            manifest.kind not in STORED_TYPES
+            or Path(manifest.folder).name != manifest.folder
+            or any(part in ("..", "/") for part in parts)
+        ):
             raise StorageError(f"{path}: not a manifest of this store. Materialize it again.")
         return manifest
 
