@@ -17,6 +17,7 @@ from pathlib import Path
 import dagster as dg
 
 from cherimoya_assets.assets.annotated_seqlets import annotated_seqlets_asset
+from cherimoya_assets.assets.attribution_tracks import attribution_tracks_asset
 from cherimoya_assets.assets.attributions import attributions_asset
 from cherimoya_assets.assets.experiment_report import experiment_report_asset
 from cherimoya_assets.assets.inputs import experiment_inputs, shared_inputs
@@ -74,6 +75,7 @@ def build_experiment(lineage: ExperimentLineage) -> list[dg.AssetsDefinition]:
         if lineage.motif_file is not None:
             assets.append(annotated_seqlets_asset(lineage, head))
         assets += [modisco_patterns_asset(lineage, head), modisco_report_asset(lineage, head)]
+        assets.append(attribution_tracks_asset(lineage, head))
     if lineage.marginalizes:
         assets += [backgrounds_asset(lineage), effects_asset(lineage), report_asset(lineage)]
     assets.append(experiment_report_asset(lineage))
@@ -86,7 +88,8 @@ def stages(lineage: ExperimentLineage) -> list[Stage]:
     attribution = [lineage.key("one_hot_sequences"), *(lineage.key(head, "attributions") for head in heads)]
     pooled = [lineage.key(head, "seqlet_null") for head in heads]
     seqlets = [lineage.key(head, "seqlets") for head in heads]
-    results = [lineage.key(head, asset) for head in heads for asset in ("modisco_patterns", "modisco_report")]
+    found = ("modisco_patterns", "modisco_report", "attribution_tracks")
+    results = [lineage.key(head, asset) for head in heads for asset in found]
     if lineage.motif_file is not None:
         seqlets += [lineage.key(head, "annotated_seqlets") for head in heads]
     if lineage.marginalizes:

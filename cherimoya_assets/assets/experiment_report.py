@@ -1,4 +1,4 @@
-"""experiment_report (pooled): the one page to open first. Gathers what the other assets stored and hands it to the page.
+"""experiment_report (pooled): the one page to open first, made of what the other assets stored.
 
 What belongs here: reading the store, chromosome by chromosome, into the small tables that the page shows. What does
 not: how the page looks (`reports/experiment_report.py`).
