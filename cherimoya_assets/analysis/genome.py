@@ -1,0 +1,173 @@
+"""The genome: one indexed, plain FASTA, whatever the user brought.
+
+What lives here: opening, decompressing, indexing and reading sequence. What must not: loci. Reading is pyfaidx's;
+nothing is ever written beside the user's file. Coordinates are 0-based and half-open.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import uuid
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cherimoya_assets.analysis.hashing import file_sha256
+from cherimoya_assets.errors import InputError
+
+MITOCHONDRIAL = frozenset({"chrm", "chrmt", "m", "mt", "mito", "chrmito"})
+
+_UNPLACED = re.compile(r"[_.]|^chrUn|^chrEBV", re.IGNORECASE)
+
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Genome:
+    """An indexed FASTA.
+
+    Attributes:
+        source: the user's file. fasta: the plain file that is read. index: its .fai.
+        chrom_sizes: lengths in bp, in file order.
+    """
+
+    source: Path
+    fasta: Path
+    index: Path
+    chrom_sizes: Mapping[str, int] = field(repr=False)
+
+    def fetch(self, chrom: str, start: int, end: int) -> str:
+        """The bases of `[start, end)` in upper case; what reaches over an end of the chromosome is cut off."""
+        if end <= start:
+            return ""
+        return str(self._records[chrom][max(start, 0) : end].seq).upper()
+
+    def open(self) -> Any:
+        """A `pyfaidx.Fasta` of it, to hand to tangermeme or memelite."""
+        return self._records
+
+    @cached_property
+    def _records(self) -> Any:
+        import pyfaidx
+
+        return pyfaidx.Fasta(str(self.fasta), indexname=str(self.index), rebuild=False)
+
+
+def open_genome(sequences: Path, cache: Path) -> Genome:
+    """Open a FASTA (plain, gzip or bgzip), indexing it in `cache` when it has no index beside it.
+
+    A compressed file is decompressed once into `cache/<sha256>.fa`; the second opening costs milliseconds.
+
+    Raises:
+        InputError: the file is missing, not FASTA, cut short, or cannot be indexed; says which and where.
+    """
+    if not sequences.is_file():
+        raise InputError(f"{sequences}: no such file. Restore it or mend `sequences` in the experiment file.")
+    if _is_gzip(sequences):
+        fasta = cache / f"{file_sha256(sequences, cache)}.fa"
+        if not fasta.exists():
+            _decompress(sequences, fasta)
+    elif sequences.suffix in (".gz", ".bgz"):
+        raise InputError(f"{sequences.name}: is named {sequences.suffix} but is not gzip. Rename or compress it again.")
+    else:
+        fasta = sequences
+    index = _index(sequences, fasta, cache)
+    return Genome(sequences, fasta, index, _chrom_sizes(index))
+
+
+def default_chroms(chrom_sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """The main chromosomes, largest first: without the mitochondrion and what is not placed.
+
+    A name with `_` or `.` in it (`chr1_KI270706v1_random`, `GL000194.1`), `chrUn...` and `chrEBV` is not placed.
+    """
+    main = [c for c in chrom_sizes if c.lower() not in MITOCHONDRIAL and not _UNPLACED.search(c)]
+    return tuple(sorted(main, key=lambda chrom: (-chrom_sizes[chrom], chrom)))
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as handle:
+        return handle.read(2) == b"\x1f\x8b"
+
+
+def _decompress(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with gzip.open(source, "rb") as packed, temporary.open("wb") as plain:
+            while chunk := packed.read(_CHUNK):
+                plain.write(chunk)
+            plain.flush()
+            os.fsync(plain.fileno())
+        os.replace(temporary, target)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{source.name}: cannot be decompressed ({error}); it is damaged or cut short. Download it again."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _index(source: Path, fasta: Path, cache: Path) -> Path:
+    """The index beside the file where it is there and not older, else one of our own in the cache."""
+    beside = fasta.with_name(fasta.name + ".fai")
+    if beside.exists() and beside.stat().st_mtime_ns >= fasta.stat().st_mtime_ns:
+        return beside
+    index = cache / f"{file_sha256(fasta, cache)}.fai"
+    if index.exists():
+        return index
+    index.parent.mkdir(parents=True, exist_ok=True)
+    _check_fasta(source, fasta)
+    import pyfaidx
+
+    temporary = index.with_name(f".{index.name}.{uuid.uuid4().hex}")
+    try:
+        pyfaidx.Faidx(str(fasta), indexname=str(temporary), rebuild=True).close()
+        os.replace(temporary, index)
+    except (pyfaidx.FastaIndexingError, ValueError, OSError) as error:
+        raise InputError(
+            f"{source.name}: cannot be indexed: {str(error).splitlines()[0]}. "
+            "Lines of a sequence must have equal length; rewrite it, with `seqkit seq -w 60` for example."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return index
+
+
+def _check_fasta(source: Path, fasta: Path) -> None:
+    """What pyfaidx does not say in words: not FASTA at all, empty, a name twice."""
+    names: dict[str, int] = {}
+    with fasta.open("rb") as handle:
+        for number, line in enumerate(handle, start=1):
+            if b"\x00" in line:
+                raise InputError(f"{source.name} line {number}: binary data; a FASTA file was expected.")
+            if line.startswith(b">"):
+                name = line[1:].split(maxsplit=1)[0].decode(errors="replace") if line[1:].strip() else ""
+                if not name:
+                    raise InputError(f"{source.name} line {number}: a sequence without a name. Name it after the `>`.")
+                if name in names:
+                    raise InputError(
+                        f"{source.name} line {number}: sequence {name} stands at line {names[name]} already. "
+                        "Names must differ; remove one."
+                    )
+                names[name] = number
+            elif not names and line.strip():
+                raise InputError(
+                    f"{source.name} line {number}: expected `>` and a sequence name; this is not a FASTA file."
+                )
+    if not names:
+        raise InputError(f"{source.name}: no sequences in it. Was the download cut short?")
+
+
+def _chrom_sizes(index: Path) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for number, line in enumerate(index.read_text().splitlines(), start=1):
+        fields = line.split("\t")
+        if len(fields) < 5 or not fields[1].isdigit():
+            raise InputError(f"{index.name} line {number}: not a FASTA index. Remove it; it is made again.")
+        sizes[fields[0]] = int(fields[1])
+    return sizes
