@@ -1,0 +1,107 @@
+"""cherimoya's own JSON parameter files, read as they are.
+
+What belongs here: how the keys of `cherimoya attribute`, `seqlets`, `marginalize` and `pipeline` map to ours. What does
+not: our own YAML.
+
+An attribute or pipeline file is a whole experiment; it is named after `name`, or after the file. A seqlets or a
+marginalize file describes one step and is not an experiment: name it in a YAML experiment, as in
+`seqlets: k562.seqlets.json`. A marginalize file that names model, sequences and loci can be read alone all the same: its
+loci are both what is attributed and the backgrounds.
+
+cherimoya ignores keys that it does not know; so does this module, in these files only, because they are its files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SHARED = ("sequences", "loci", "exclusion_lists", "model", "chroms", "in_window", "batch_size", "device", "dtype")
+
+ATTRIBUTE = ("algorithm", "output", "group", "attr_window", "n_shuffles", "warning_threshold", "random_state", "fast")
+
+STEPS: Mapping[str, tuple[str, ...]] = {
+    "seqlets": ("threshold", "min_seqlet_len", "max_seqlet_len", "additional_flanks"),
+    "annotation": ("n_score_bins", "n_median_bins", "n_target_bins", "n_cache", "reverse_complement", "n_jobs"),
+    "modisco": ("n_seqlets",),
+    "marginalize": ("loci", "motifs", "n_loci", "shuffle", "random_state", "minimal", "batch_size"),
+}
+
+PIPELINE_SECTIONS: Mapping[str, str] = {
+    "seqlets": "seqlet_parameters",
+    "annotation": "annotation_parameters",
+    "modisco": "modisco_motifs_parameters",
+    "marginalize": "marginalize_parameters",
+}
+
+
+def translate(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A whole experiment, in our keys, from cherimoya's JSON.
+
+    Values that cherimoya leaves to its defaults get cherimoya's defaults (deep_lift_shap, not ours), so that the file
+    means here what it means there. `chroms` is an exception: cherimoya's default names human chromosomes.
+    """
+    if any(section in raw for section in (*PIPELINE_SECTIONS.values(), "attribute_parameters")):
+        experiment = _from_pipeline(raw)
+    else:
+        experiment = _from_step(raw)
+    name = raw.get("name") or path.name.split(".")[0]
+    experiment["name"] = re.sub(r"[^A-Za-z0-9_]", "_", str(name))
+    if not experiment["name"][:1].isalpha():
+        experiment["name"] = "experiment_" + experiment["name"]
+    return experiment
+
+
+def section_from_json(section: str, raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """One step's parameters from its own JSON file; its paths are relative to that file."""
+    values = {key: raw[key] for key in STEPS[section] if raw.get(key) is not None}
+    for key in ("loci", "motifs"):
+        if key in values:
+            given = values[key] if isinstance(values[key], list) else [values[key]]
+            paths = [str(path.parent / item) for item in given]
+            values[key] = paths if key == "loci" else paths[0]
+    return values
+
+
+def _from_step(raw: Mapping[str, Any]) -> dict[str, Any]:
+    attributes = "attr_window" in raw or "algorithm" in raw or "output" in raw or "ohe_filename" in raw
+    experiment: dict[str, Any] = {"algorithm": "deep_lift_shap"}
+    experiment |= _present(raw, (*SHARED, "out_window"))
+    if attributes:
+        experiment |= _present(raw, ATTRIBUTE, keep_null=("group", "warning_threshold"))
+    for section in ("seqlets", "marginalize"):
+        found = _present(raw, STEPS[section])
+        shared_with_attribute = {"loci", "random_state", "batch_size"}
+        found = {key: value for key, value in found.items() if not (attributes and key in shared_with_attribute)}
+        if section == "seqlets" or "n_loci" in raw:
+            experiment[section] = found
+    if raw.get("motifs") is not None:
+        experiment["motifs"] = raw["motifs"]
+    return experiment
+
+
+def _from_pipeline(raw: Mapping[str, Any]) -> dict[str, Any]:
+    top = _present(raw, (*SHARED, "out_window", "motifs", "negatives"))
+    own = _present(
+        raw.get("attribute_parameters") or {}, (*SHARED, *ATTRIBUTE), keep_null=("group", "warning_threshold")
+    )
+    experiment = {"algorithm": "deep_lift_shap", **top, **own}
+    if raw.get("random_state") is not None:
+        experiment.setdefault("random_state", raw["random_state"])
+    for section, name in PIPELINE_SECTIONS.items():
+        found = _present(raw.get(name) or {}, STEPS[section])
+        if section == "marginalize" and raw.get("random_state") is not None:
+            found.setdefault("random_state", raw["random_state"])
+        experiment[section] = found
+    # cherimoya takes the first loci of the file unless it is told to shuffle.
+    experiment["marginalize"].setdefault("shuffle", False)
+    report = _present(raw.get("modisco_report_parameters") or {}, ("motifs",))
+    experiment.setdefault("motifs", report.get("motifs"))
+    return experiment
+
+
+def _present(raw: Mapping[str, Any], keys: tuple[str, ...], keep_null: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The keys that have a value; null means "the default" in cherimoya's files, unless null is a value itself."""
+    return {key: raw[key] for key in keys if key in raw and (raw[key] is not None or key in keep_null)}

@@ -1,0 +1,214 @@
+"""What may stand in an experiment file, with the field's names and the field's defaults.
+
+What belongs here: keys, types, defaults, and combinations that are impossible whatever the files hold. What does not:
+looking at the files (`preflight.py`). Names and defaults are those of cherimoya's parameter JSON, `modisco motifs`,
+`modisco report` and `ttl`; where we differ, the field's description says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Head = Literal["counts", "profile"]
+
+Positive = Annotated[int, Field(gt=0)]
+Unsigned = Annotated[int, Field(ge=0)]
+Probability = Annotated[float, Field(gt=0, le=1)]
+
+NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
+
+
+def _one_or_many(value: Any) -> Any:
+    """A path (or head) alone is a list of one, as in cherimoya's JSON."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, (str, Path)) else value
+
+
+def _at_least_one(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not value:
+        raise ValueError("at least one is needed")
+    return value
+
+
+class Section(BaseModel):
+    """Unknown keys are errors, nothing changes after reading, and text is never taken for a number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, value: Any, info: Any) -> Any:
+        # YAML has read `512` as a number already: text here was quoted or mistyped, and `true` is not 1.
+        annotation = str(cls.model_fields[info.field_name].annotation)
+        numeric = "int" in annotation or "float" in annotation
+        if numeric and isinstance(value, str) and "Literal" not in annotation:
+            raise ValueError(f"a number is needed, not the text {value!r}")
+        if numeric and isinstance(value, bool):
+            raise ValueError(f"a number is needed, not {str(value).lower()}")
+        return value
+
+
+class ModelFile(Section):
+    """One trained model. BPNet and ChromBPNet files are pickled modules and need `trusted` and `sha256`."""
+
+    path: Path
+    kind: Literal["cherimoya", "bpnet", "chrombpnet"] = "cherimoya"
+    trusted: bool = False
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+class SeqletParameters(Section):
+    """As in `cherimoya seqlets`."""
+
+    threshold: Probability = 0.01
+    min_seqlet_len: Positive = 4
+    max_seqlet_len: Positive = 25
+    additional_flanks: Unsigned = 3
+
+    @model_validator(mode="after")
+    def _lengths(self) -> SeqletParameters:
+        if self.min_seqlet_len > self.max_seqlet_len:
+            raise ValueError(f"min_seqlet_len {self.min_seqlet_len} > max_seqlet_len {self.max_seqlet_len}")
+        return self
+
+
+class AnnotationParameters(Section):
+    """As in cherimoya's annotation step, which is tomtom-lite's `ttl`."""
+
+    n_score_bins: Positive = 100
+    n_median_bins: Positive = 1000
+    n_target_bins: Positive = 100
+    n_cache: Positive = 250
+    reverse_complement: bool = True
+    n_jobs: int = -1
+
+
+class ModiscoParameters(Section):
+    """As in `modisco motifs` and `modisco report`; `random_state` is the seed that draws loci when the cap bites."""
+
+    n_seqlets: Positive = 100_000
+    n_leiden: Positive = 2
+    window: Positive = 400
+    size: Positive = 20
+    trim_size: Positive = 30
+    seqlet_flank_size: Unsigned = 5
+    initial_flank_to_add: Unsigned = 10
+    final_flank_to_add: Unsigned = 0
+    random_state: Unsigned = 0
+    n_matches: Positive = 3
+    trim_threshold: Probability = 0.3
+    n_examples: Positive = 10
+
+
+class MarginalizeParameters(Section):
+    """As in `cherimoya marginalize`, but `shuffle` is on: the first loci of a file are its first chromosome's."""
+
+    loci: Annotated[tuple[Path, ...], AfterValidator(_at_least_one)] | None = None
+    motifs: Path | None = None
+    n_loci: Positive = 100
+    shuffle: bool = True
+    random_state: Unsigned = 0
+    minimal: bool = True
+    batch_size: Positive | None = None
+
+    @field_validator("loci", mode="before")
+    @classmethod
+    def _list_of_loci(cls, value: Any) -> Any:
+        return None if value is None else _one_or_many(value)
+
+
+class Experiment(Section):
+    """One experiment. Paths are absolute once the file is read."""
+
+    name: Annotated[str, Field(pattern=NAME)]
+    sequences: Path
+    loci: Annotated[tuple[Path, ...], AfterValidator(_at_least_one)]
+    negatives: tuple[Path, ...] = ()
+    exclusion_lists: tuple[Path, ...] = ()
+    model: Annotated[dict[str, ModelFile], Field(min_length=1)]
+    motifs: Path | None = None
+    chroms: Annotated[tuple[str, ...], AfterValidator(_at_least_one)] | None = None
+    in_window: Positive = 2114
+    out_window: Positive | None = None
+    attr_window: Positive = 400
+    output: Annotated[tuple[Head, ...], AfterValidator(_at_least_one)] = ("counts",)
+    group: Unsigned | None = 0
+    algorithm: Literal["saturation_mutagenesis", "deep_lift_shap"] = "saturation_mutagenesis"
+    n_shuffles: Positive = 20
+    warning_threshold: Annotated[float, Field(gt=0)] | None = 1e-3
+    random_state: Unsigned = 0
+    fast: bool = True
+    batch_size: Positive | None = None
+    dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    seqlets: SeqletParameters = SeqletParameters()
+    annotation: AnnotationParameters = AnnotationParameters()
+    modisco: ModiscoParameters = ModiscoParameters()
+    marginalize: MarginalizeParameters = MarginalizeParameters()
+    source: Path = Path()
+
+    @field_validator("loci", "negatives", "exclusion_lists", mode="before")
+    @classmethod
+    def _lists_of_paths(cls, value: Any) -> Any:
+        return _one_or_many(value)
+
+    @field_validator("chroms", mode="before")
+    @classmethod
+    def _chroms_are_text(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        # Chromosomes named 1, 2, ... are numbers to YAML.
+        return tuple(str(chrom) if isinstance(chrom, int) else chrom for chrom in _one_or_many(value))
+
+    @field_validator("chroms", mode="after")
+    @classmethod
+    def _chroms_are_partition_keys(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for chrom in value or ():
+            if not chrom or any(c in chrom for c in '|,[]"\\') or not chrom.isprintable():
+                raise ValueError(f"{chrom!r} cannot be a partition key: no `|`, `,`, brackets or control characters")
+        if value and len(set(value)) < len(value):
+            raise ValueError("a chromosome is named twice")
+        return value
+
+    @field_validator("output", mode="before")
+    @classmethod
+    def _heads(cls, value: Any) -> Any:
+        heads = ["counts" if head == "logcounts" else head for head in _one_or_many(value)]
+        return tuple(dict.fromkeys(heads))
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _folds(cls, value: Any) -> Any:
+        """A path alone, or the description of one file, is a map of one fold named `model`."""
+        if isinstance(value, (str, Path)) or (isinstance(value, dict) and "path" in value):
+            value = {"model": value}
+        if not isinstance(value, dict):
+            raise ValueError("a path, or a map from folds to paths, is needed")
+        return {str(fold): {"path": file} if isinstance(file, (str, Path)) else file for fold, file in value.items()}
+
+    @model_validator(mode="after")
+    def _windows(self) -> Experiment:
+        if self.attr_window > self.in_window:
+            raise ValueError(
+                f"attr_window {self.attr_window} is wider than in_window {self.in_window}; only what the model sees "
+                "can be attributed. Lower attr_window"
+            )
+        if "window" not in self.modisco.model_fields_set:
+            # Nobody asked for 400: take what there is.
+            window = min(self.modisco.window, self.attr_window)
+            object.__setattr__(self, "modisco", self.modisco.model_copy(update={"window": window}))
+        if self.modisco.window > self.attr_window:
+            raise ValueError(
+                f"modisco.window {self.modisco.window} is wider than attr_window {self.attr_window}; TF-MoDISco can "
+                "only see what is attributed. Lower modisco.window or raise attr_window"
+            )
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the experiment file, which relative paths are relative to."""
+        return self.source.parent

@@ -1,0 +1,199 @@
+"""Reading experiment files: YAML, strictly, with every problem of a file said at once.
+
+What belongs here: text to `Experiment`, and sentences for what is wrong. What does not: cherimoya's own JSON
+(`cherimoya_json.py`) and looking at the files that are named (`preflight.py`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from cherimoya_assets.errors import ExperimentError, Problems
+from cherimoya_assets.experiment.cherimoya_json import section_from_json, translate
+from cherimoya_assets.experiment.model import Experiment
+
+YAML_SUFFIXES = (".yaml", ".yml")
+
+PATH_KEYS = ("sequences", "loci", "negatives", "exclusion_lists", "motifs")
+
+SECTIONS = ("seqlets", "annotation", "modisco", "marginalize")
+
+LARGEST = 1 << 20
+"""An experiment file is a page of text; a megabyte is something else that got its name."""
+
+
+def read_experiment(path: str | Path) -> Experiment:
+    """Read one experiment file: our YAML, or one of cherimoya's JSON parameter files as it is.
+
+    In YAML, a section (`seqlets`, `annotation`, `modisco`, `marginalize`) may also be the path of cherimoya's JSON
+    file for that step. Relative paths are relative to the file.
+
+    Raises:
+        Problems: everything that is wrong in the file, a sentence each.
+        ExperimentError: the file is missing or is not YAML or JSON at all.
+    """
+    path = Path(path).resolve()
+    raw = _parse(path)
+    if path.suffix == ".json":
+        raw = translate(raw, path)
+    if "source" in raw:
+        raise Problems([f"{path.name}: unknown key `source`. Remove it."])
+    for section in SECTIONS:
+        if isinstance(raw.get(section), str):
+            raw[section] = section_from_json(section, _parse(path.parent / raw[section]), path.parent / raw[section])
+    try:
+        return Experiment.model_validate({**_with_absolute_paths(raw, path.parent), "source": path})
+    except ValidationError as error:
+        raise Problems([_sentence(path.name, detail) for detail in error.errors()]) from None
+
+
+def read_experiments(path: str | Path) -> list[Experiment]:
+    """Read an experiment file, or every `*.yaml` and `*.yml` of a folder as one code location.
+
+    Raises:
+        Problems: everything that is wrong in any of the files, or two of them with one name.
+        ExperimentError: there is no such file, or no experiment file in the folder.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [read_experiment(path)]
+    files = sorted(file for file in path.iterdir() if file.suffix in YAML_SUFFIXES and file.name[0] != ".")
+    if not files:
+        raise ExperimentError(
+            f"{path}: no experiment file (*.yaml) in this folder. `cherimoya-assets init` writes one."
+        )
+    experiments, problems = [], []
+    for file in files:
+        try:
+            experiments.append(read_experiment(file))
+        except Problems as error:
+            problems += error.problems
+        except ExperimentError as error:
+            problems.append(str(error))
+    by_name: dict[str, Path] = {}
+    for experiment in experiments:
+        if experiment.name in by_name:
+            problems.append(
+                f"{experiment.source.name}: the name {experiment.name} is that of {by_name[experiment.name].name} too; "
+                "names are asset keys and must differ. Rename one."
+            )
+        by_name.setdefault(experiment.name, experiment.source)
+    if problems:
+        raise Problems(problems)
+    return experiments
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ExperimentError(f"{path}: no such experiment file.")
+    if path.stat().st_size > LARGEST:
+        raise ExperimentError(f"{path.name}: larger than 1 MB; this is not an experiment file.")
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError:
+        raise ExperimentError(f"{path.name}: is not text but binary data; this is not an experiment file.") from None
+    try:
+        raw = (
+            json.loads(text, object_pairs_hook=_unique_pairs)
+            if path.suffix == ".json"
+            else yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        )
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ExperimentError(f"{path.name}{line}: is not YAML: {error.problem}.") from None
+    except yaml.YAMLError as error:
+        raise ExperimentError(f"{path.name}: is not YAML: {str(error).splitlines()[0]}.") from None
+    except json.JSONDecodeError as error:
+        raise ExperimentError(f"{path.name} line {error.lineno}: is not JSON: {error.msg}.") from None
+    except (ValueError, RecursionError) as error:
+        raise ExperimentError(f"{path.name}: {str(error) or 'nested too deeply'}.") from None
+    if not isinstance(raw, dict):
+        raise ExperimentError(f"{path.name}: expected keys and values (`name: ...`), found {type(raw).__name__}.")
+    return {str(key): value for key, value in raw.items()}
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader that refuses a key written twice, instead of taking the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, (str, int, float, bool)):
+                if key in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key `{key}` stands twice", problem_mark=key_node.start_mark
+                    )
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for key, _ in pairs:
+        if sum(key == other for other, _ in pairs) > 1:
+            raise ValueError(f"the key `{key}` stands twice")
+    return dict(pairs)
+
+
+def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Every path of the file made absolute; what is no path is left for the model to refuse."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, str) and value:
+            return folder / Path(value).expanduser()
+        return [absolute(item) for item in value] if isinstance(value, list) else value
+
+    def of_model(value: Any) -> Any:
+        if isinstance(value, dict) and "path" in value:
+            return {**value, "path": absolute(value["path"])}
+        return {fold: of_model(file) for fold, file in value.items()} if isinstance(value, dict) else absolute(value)
+
+    resolved = {key: absolute(value) if key in PATH_KEYS else value for key, value in raw.items()}
+    if "model" in raw:
+        resolved["model"] = of_model(raw["model"])
+    if isinstance(raw.get("marginalize"), dict):
+        resolved["marginalize"] = {
+            key: absolute(value) if key in ("loci", "motifs") else value for key, value in raw["marginalize"].items()
+        }
+    return resolved
+
+
+def _sentence(file: str, detail: Any) -> str:
+    """One sentence for one pydantic error."""
+    where = [str(part) for part in detail["loc"]]
+    name = ".".join(where)
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where[-1], _keys_beside(detail["loc"]), n=1, cutoff=0.5)
+        hint = f"Did you mean `{near[0]}`?" if near else "Remove it."
+        return f"{file}: unknown key `{name}`. {hint}"
+    if detail["type"] == "missing":
+        return f"{file}: the key `{name}` is missing. Add it."
+    said = detail["msg"].removeprefix("Value error, ")
+    if name == "name":
+        said = "must start with a letter and hold only letters, digits and `_`, because it is an asset key"
+    elif name == "device":
+        said = "must be auto, cpu, cuda or cuda:N"
+    value = detail.get("input")
+    found = f", found {value!r}" if isinstance(value, (str, int, float, bool, type(None))) and name else ""
+    return f"{file}: `{name}`: {said}{found}." if name else f"{file}: {said}."
+
+
+def _keys_beside(location: tuple[Any, ...]) -> list[str]:
+    """The valid keys at the place of an unknown one."""
+    model: type[BaseModel] = Experiment
+    for part in location[:-1]:
+        if part == "model":
+            from cherimoya_assets.experiment.model import ModelFile
+
+            return list(ModelFile.model_fields)
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return [key for key in model.model_fields if key != "source"]
