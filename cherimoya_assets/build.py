@@ -78,7 +78,7 @@ def build_experiment(lineage: ExperimentLineage) -> list[dg.AssetsDefinition]:
         assets.append(attribution_tracks_asset(lineage, head))
     if lineage.marginalizes:
         assets += [backgrounds_asset(lineage), effects_asset(lineage), report_asset(lineage)]
-    assets.append(experiment_report_asset(lineage))
+    assets.append(experiment_report_asset(lineage, assets))
     return assets
 
 

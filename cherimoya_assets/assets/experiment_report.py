@@ -1,50 +1,87 @@
 """experiment_report (pooled): the one page to open first, made of what the other assets stored.
 
-What belongs here: reading the store, chromosome by chromosome, into the small tables that the page shows. What does
-not: how the page looks (`reports/experiment_report.py`).
+What belongs here: reading the store, one chromosome at a time, into the small tables that the page shows. What does
+not: how the page looks (`reports/experiment_report.py`), and analysis (`analysis/`).
 """
 
 from __future__ import annotations
 
+import math
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
 import dagster as dg
+import numpy as np
 import pandas as pd
 
-from cherimoya_assets.analysis.loci import KEPT, loss_ledger
+from cherimoya_assets.analysis.effect_summary import effect_summary
+from cherimoya_assets.analysis.hashing import combined_sha256
+from cherimoya_assets.analysis.head_agreement import head_agreement
+from cherimoya_assets.analysis.loci import KEPT, NOT_SELECTED, STATUSES, read_loci
+from cherimoya_assets.analysis.motifs import read_motifs
+from cherimoya_assets.analysis.pattern_summary import nearest_motifs, summarize_patterns
+from cherimoya_assets.assets.attribution_tracks import SESSION
 from cherimoya_assets.assets.landing import Stopwatch, land, reader_errors
 from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.reports.experiment_report import ExperimentSummary, write_experiment_report
+from cherimoya_assets.assets.marginalization import PAGE as MARGINALIZATION_PAGE
+from cherimoya_assets.assets.modisco import PAGE as MODISCO_PAGE
+from cherimoya_assets.reports.experiment_report import (
+    Agreement,
+    ExperimentSummary,
+    Head,
+    Pattern,
+    Provenance,
+    write_experiment_report,
+)
 from cherimoya_assets.reports.folder import render
+from cherimoya_assets.reports.lineage_picture import BY_CHROMOSOME, INPUT, POOLED, Step
+from cherimoya_assets.resources.storage import Manifest
 
 STEP = "experiment_report"
 PAGE = "experiment.html"
 
 
-def experiment_report_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
-    """The page of one experiment; it depends on everything that the page shows or links to."""
-    key = lineage.key(STEP)
+def experiment_report_asset(lineage: ExperimentLineage, upstream: Sequence[dg.AssetsDefinition]) -> dg.AssetsDefinition:
+    """The page of one experiment. `upstream` are its other assets: the page draws their graph."""
+    key, steps = lineage.key(STEP), lineage_steps(lineage, upstream)
+    shown = shown_assets(lineage)
+    parameters = {"trim_threshold": lineage.experiment.modisco.trim_threshold}
 
     @dg.asset(
         key=key,
-        deps=shown_assets(lineage),
+        deps=[*shown, lineage.key("peaks"), *([] if lineage.motif_file is None else [lineage.motifs_key])],
         description="One page to open first: what was found, on how many loci, and where it comes from.",
-        **lineage.spec(STEP, partitioned=False, code_version=lineage.code_version(STEP), kinds={"html"}),
+        **lineage.spec(
+            STEP,
+            partitioned=False,
+            code_version=lineage.code_version(STEP, sorted(parameters.items()), packages=("memelite",)),
+            kinds={"html"},
+        ),
     )
     def experiment_report(context: dg.AssetExecutionContext):
         watch = Stopwatch()
         with reader_errors():
-            summary = summarize(lineage)
+            summary = summarize(lineage, context.instance, steps)
             report = render(lambda folder: write_experiment_report(summary, folder / PAGE), PAGE)
+            inputs = {
+                f"{asset.to_user_string()}[{partition}]" if partition else asset.to_user_string(): manifest.version
+                for asset in shown
+                for partition, manifest in manifests(lineage, asset)
+            }
         yield from land(
             lineage.store,
             key,
             report,
-            stamp=lineage.stamp(STEP, stored_versions(lineage), {}, "cpu"),
+            stamp=lineage.stamp(STEP, inputs, parameters, "cpu"),
             watch=watch,
             metadata={
                 "kept_loci": int(summary.ledger.loc[summary.ledger["status"] == KEPT, "n"].sum()),
-                "report": dg.MetadataValue.path(
-                    str(lineage.store.folder(tuple(key.path), None) / "latest" / report.index)
-                ),
+                "patterns": sum(len(head.patterns) for head in summary.heads),
+                "report": dg.MetadataValue.path(str(latest(lineage, key) / PAGE)),
             },
         )
 
@@ -52,34 +89,259 @@ def experiment_report_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
 
 
 def shown_assets(lineage: ExperimentLineage) -> list[dg.AssetKey]:
-    """The assets that the page is made of."""
+    """The assets that the page shows or links to."""
     keys = [lineage.key("one_hot_sequences")]
-    for head in lineage.heads:
-        keys += [lineage.key(head, step) for step in ("attributions", "seqlets", "modisco_patterns", "modisco_report")]
-        if lineage.motif_file is not None:
-            keys.append(lineage.key(head, "annotated_seqlets"))
+    of_a_head = ["attributions", "seqlets", "modisco_patterns", "modisco_report", "attribution_tracks"]
+    if lineage.motif_file is not None:
+        of_a_head.append("annotated_seqlets")
+    keys += [lineage.key(head, step) for head in lineage.heads for step in of_a_head]
     if lineage.marginalizes:
         keys += [lineage.key("marginalization_effects"), lineage.key("marginalization_report")]
     return keys
 
 
-def stored_versions(lineage: ExperimentLineage) -> dict[str, str]:
-    """The data version of every stored partition that the page is made of."""
-    versions = {}
-    for key in shown_assets(lineage):
-        for partition in (None, *lineage.chroms):
-            manifest = lineage.store.manifest(tuple(key.path), partition)
-            if manifest is not None:
-                name = key.to_user_string() + (f"[{partition}]" if partition is not None else "")
-                versions[name] = manifest.version
-    return versions
+def lineage_steps(lineage: ExperimentLineage, assets: Sequence[dg.AssetsDefinition]) -> list[Step]:
+    """The graph that Dagster has, heads drawn as one box."""
+    experiment = lineage.experiment
+    files = input_files(lineage)
+    notes = {name: _file_names(paths) for name, paths in files.items()}
+    notes["model"] = "1 fold" if len(experiment.model) == 1 else f"{len(experiment.model)} folds"
+    heads = ", ".join(lineage.heads)
+    after: dict[str, dict[str, None]] = {}
+    kinds: dict[str, str] = {}
+    for spec in (spec for asset in assets for spec in asset.specs):
+        name = _step_name(lineage, spec.key)
+        kinds[name] = INPUT if name in files else POOLED if spec.partitions_def is None else BY_CHROMOSOME
+        after.setdefault(name, {}).update(dict.fromkeys(_step_name(lineage, dep.asset_key) for dep in spec.deps))
+        if len(spec.key.path) == 3:
+            notes[name] = heads
+    after[STEP] = dict.fromkeys(_step_name(lineage, key) for key in shown_assets(lineage))
+    kinds[STEP], notes[STEP] = POOLED, "this page"
+    everything = dict.fromkeys([*after, *(name for names in after.values() for name in names)])
+    return [Step(name, kinds.get(name, INPUT), notes.get(name, ""), tuple(after.get(name, ()))) for name in everything]
 
 
-def summarize(lineage: ExperimentLineage) -> ExperimentSummary:
-    """Read the store into the page's tables."""
-    ledgers = []
+def input_files(lineage: ExperimentLineage) -> dict[str, tuple[Path, ...]]:
+    """The experiment's input files by what they are."""
+    experiment = lineage.experiment
+    files: dict[str, tuple[Path, ...]] = {
+        "genome": (experiment.sequences,),
+        "peaks": experiment.loci,
+        "negatives": lineage.background_files,
+        "exclusion_lists": experiment.exclusion_lists,
+        "model": tuple(file.path for file in experiment.model.values()),
+        "motif_database": tuple(
+            dict.fromkeys(path for path in (lineage.motif_file, lineage.marginalize_motif_file) if path is not None)
+        ),
+    }
+    return {name: paths for name, paths in files.items() if paths}
+
+
+def summarize(lineage: ExperimentLineage, instance: dg.DagsterInstance, steps: Sequence[Step]) -> ExperimentSummary:
+    """Read the store into what the page shows."""
+    experiment = lineage.experiment
+    heads, agreement = attributed_heads(lineage, instance)
+    return ExperimentSummary(
+        name=lineage.name,
+        method=_method(lineage),
+        folds=tuple(experiment.model),
+        devices=sorted(
+            {
+                str(manifest.stamp["device"])
+                for head in lineage.heads
+                for _, manifest in manifests(lineage, lineage.key(head, "attributions"))
+            }
+        ),
+        ledger=ledger(lineage),
+        not_selected=loci_elsewhere(lineage),
+        heads=heads,
+        effects=effects(lineage) if lineage.marginalizes else None,
+        agreement=agreement,
+        lineage=steps,
+        provenance=provenance(lineage, steps),
+        links=links(lineage),
+    )
+
+
+def ledger(lineage: ExperimentLineage) -> pd.DataFrame:
+    """How many loci of each chromosome have which status, zeros included."""
+    rows = []
+    for chrom, block in stored(lineage, lineage.key("one_hot_sequences")):
+        counts = block.loci["status"].value_counts()
+        rows += [(chrom, status, int(counts.get(status, 0))) for status in STATUSES if status != NOT_SELECTED]
+    return pd.DataFrame(rows, columns=["chrom", "status", "n"])
+
+
+def loci_elsewhere(lineage: ExperimentLineage) -> pd.DataFrame:
+    """Loci on chromosomes that are not in the experiment, by chromosome."""
+    loci = read_loci(lineage.experiment.loci)
+    counts = loci.loc[~loci["chrom"].isin(lineage.chroms), "chrom"].value_counts(sort=False)
+    return pd.DataFrame({"chrom": list(counts.index), "n": counts.to_numpy(dtype=np.int64)})
+
+
+def attributed_heads(lineage: ExperimentLineage, instance: dg.DagsterInstance) -> tuple[list[Head], Agreement | None]:
+    """Every head's numbers and, where there are two, how far they agree; the attributions are read once."""
+    rows: dict[str, list[dict[str, Any]]] = {head: [] for head in lineage.heads}
+    correlations = []
     for chrom in lineage.chroms:
-        block = lineage.store.load(tuple(lineage.key("one_hot_sequences").path), chrom)
-        ledger = loss_ledger(block.loci)
-        ledgers.append(ledger[ledger["chrom"] == chrom])
-    return ExperimentSummary(name=lineage.name, ledger=pd.concat(ledgers, ignore_index=True))
+        projected = {}
+        for head in lineage.heads:
+            key = lineage.key(head, "attributions")
+            projected[head] = lineage.store.load(tuple(key.path), chrom).projected
+            values = projected[head]
+            rows[head].append(
+                {
+                    "chrom": chrom,
+                    "loci": len(values),
+                    "mean_absolute": float(np.abs(values).mean(dtype=np.float64)) if values.size else math.nan,
+                    "seconds": seconds_taken(instance, key, chrom),
+                    "seqlets": len(lineage.store.load(tuple(lineage.key(head, "seqlets").path), chrom).table),
+                }
+            )
+        if len(projected) == 2:
+            correlations.append(head_agreement(*projected.values()))
+    heads = [
+        Head(
+            head,
+            pd.DataFrame(rows[head]),
+            *patterns(lineage, head),
+            motifs=None if lineage.motif_file is None else motif_counts(lineage, head),
+        )
+        for head in lineage.heads
+    ]
+    if not correlations:
+        return heads, None
+    return heads, Agreement(*lineage.heads, correlations=pd.concat(correlations, ignore_index=True))
+
+
+def patterns(lineage: ExperimentLineage, head: str) -> tuple[list[Pattern], tuple[int, int]]:
+    """TF-MoDISco's patterns with their nearest motifs, and how many seqlets of each sign it had to work with."""
+    found = lineage.store.load(tuple(lineage.key(head, "modisco_patterns").path), None)
+    summaries = summarize_patterns(found.h5, lineage.experiment.modisco.trim_threshold)
+    nearest: Sequence[tuple[str | None, float | None]] = [(None, None)] * len(summaries)
+    if lineage.motif_file is not None:
+        nearest = nearest_motifs(summaries, read_motifs(lineage.motif_file))
+    rows = [
+        Pattern(one.name, one.n_seqlets, one.cwm, match, p_value)
+        for one, (match, p_value) in zip(summaries, nearest, strict=True)
+    ]
+    return rows, (found.n_positive, found.n_negative)
+
+
+def motif_counts(lineage: ExperimentLineage, head: str) -> pd.DataFrame:
+    """Seqlets by nearest motif, the most frequent first, names deciding between equals."""
+    tables = [found.table[["motif", "score"]] for _, found in stored(lineage, lineage.key(head, "annotated_seqlets"))]
+    grouped = pd.concat(tables, ignore_index=True).groupby("motif")["score"].agg(["size", "mean"]).reset_index()
+    counts = grouped.set_axis(["motif", "seqlets", "score"], axis=1)
+    return counts.sort_values(["seqlets", "motif"], ascending=[False, True], ignore_index=True)
+
+
+def effects(lineage: ExperimentLineage) -> pd.DataFrame:
+    """What each inserted motif does to the log counts."""
+    tables = [effect.table for _, effect in stored(lineage, lineage.key("marginalization_effects"))]
+    summary = effect_summary(pd.concat(tables, ignore_index=True))
+    if summary["group"].nunique() > 1:
+        summary["motif"] = summary["motif"] + " (output group " + summary["group"].astype(str) + ")"
+    return summary.drop(columns="group")
+
+
+def provenance(lineage: ExperimentLineage, steps: Sequence[Step]) -> Provenance:
+    """Where the numbers come from, as the manifests of the store say it."""
+    source, home = shlex.quote(str(lineage.experiment.source)), shlex.quote(str(lineage.home.root))
+    files = [
+        (name.replace("_", " "), _file_names(paths), lineage.input_version(*paths))
+        for name, paths in input_files(lineage).items()
+    ]
+    rows, packages = [], {}
+    for name in (step.name for step in steps if step.kind != INPUT and step.name != STEP):
+        for key in (lineage.key(name), *(lineage.key(head, name) for head in lineage.heads)):
+            if not (found := list(manifests(lineage, key))):
+                continue
+            stamps = [manifest.stamp for _, manifest in found]
+            rows.append(
+                (
+                    "/".join(key.path[1:]),
+                    len(found),
+                    combined_sha256(*(manifest.version for _, manifest in found)),
+                    _distinct(str(stamp["device"]) for stamp in stamps),
+                    _distinct(_parameters(stamp["parameters"]) for stamp in stamps),
+                )
+            )
+            for stamp in stamps:
+                for package, version in stamp["packages"].items():
+                    packages.setdefault(package, {})[version] = None
+    return Provenance(
+        command=f"cherimoya-assets run {source} --home {home}",
+        files=pd.DataFrame(files, columns=["input", "file", "version"]),
+        stored=pd.DataFrame(rows, columns=["asset", "partitions", "version", "device", "parameters"]),
+        packages={package: sorted(versions) for package, versions in packages.items()},
+    )
+
+
+def links(lineage: ExperimentLineage) -> list[tuple[str, str]]:
+    """Title and relative address of every other report, from the page's own place in the store."""
+    targets = [
+        (f"TF-MoDISco report, {head}", lineage.key(head, "modisco_report"), MODISCO_PAGE) for head in lineage.heads
+    ]
+    if lineage.marginalizes:
+        targets.append(("Marginalization report", lineage.key("marginalization_report"), MARGINALIZATION_PAGE))
+    targets += [
+        (f"Browser tracks, {head} (IGV session)", lineage.key(head, "attribution_tracks"), SESSION)
+        for head in lineage.heads
+    ]
+    here = latest(lineage, lineage.key(STEP))
+    return [
+        (title, quote(Path(os.path.relpath(latest(lineage, key) / page, here)).as_posix()))
+        for title, key, page in targets
+    ]
+
+
+def latest(lineage: ExperimentLineage, key: dg.AssetKey) -> Path:
+    """The folder of a pooled asset that keeps its name when the content changes."""
+    return lineage.store.folder(tuple(key.path), None) / "latest"
+
+
+def stored(lineage: ExperimentLineage, key: dg.AssetKey) -> Iterator[tuple[str, Any]]:
+    """The stored value of every chromosome, one in memory at a time."""
+    for chrom in lineage.chroms:
+        yield chrom, lineage.store.load(tuple(key.path), chrom)
+
+
+def manifests(lineage: ExperimentLineage, key: dg.AssetKey) -> Iterator[tuple[str | None, Manifest]]:
+    """What is stored of an asset, by partition (None: pooled)."""
+    for partition in (None, *lineage.chroms):
+        if (manifest := lineage.store.manifest(tuple(key.path), partition)) is not None:
+            yield partition, manifest
+
+
+def seconds_taken(instance: dg.DagsterInstance, key: dg.AssetKey, chrom: str) -> float:
+    """Seconds of the last materialization, NaN where Dagster has none (the store was copied, say)."""
+    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[chrom])
+    for record in instance.fetch_materializations(wanted, limit=1).records:
+        value = record.asset_materialization.metadata.get("seconds") if record.asset_materialization else None
+        if isinstance(value, dg.FloatMetadataValue) and value.value is not None:
+            return value.value
+    return math.nan
+
+
+def _method(lineage: ExperimentLineage) -> str:
+    name = {"saturation_mutagenesis": "saturation mutagenesis", "deep_lift_shap": "DeepLIFT/SHAP"}
+    return f"{name[lineage.experiment.algorithm]} over the central {lineage.experiment.attr_window:,} bp"
+
+
+def _step_name(lineage: ExperimentLineage, key: dg.AssetKey) -> str:
+    """The asset's own name; of an input that experiments share, its kind."""
+    return key.path[-1] if key.path[0] == lineage.name else key.path[0]
+
+
+def _file_names(paths: Sequence[Path]) -> str:
+    return ", ".join(path.name for path in paths)
+
+
+def _parameters(parameters: Mapping[str, Any]) -> str:
+    # Measured values (an engine's report) are no parameters; they are in Dagster.
+    return ", ".join(f"{name} {value}" for name, value in parameters.items() if not isinstance(value, dict))
+
+
+def _distinct(texts: Iterator[str]) -> str:
+    return " or ".join(dict.fromkeys(texts))
