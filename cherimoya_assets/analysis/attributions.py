@@ -1,0 +1,235 @@
+"""Attributions of one chromosome: hypothetical contribution scores of each head, mean over folds.
+
+What lives here: choosing the method, cropping, averaging. What must not: the methods themselves (`mutagenesis/`, and
+cherimoya's and bpnet-lite's DeepLIFT/SHAP). Same numbers as `cherimoya attribute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cherimoya_assets.analysis.models import SequenceModel
+from cherimoya_assets.analysis.mutagenesis import saturation_mutagenesis
+from cherimoya_assets.analysis.one_hot import SequenceBlock
+from cherimoya_assets.errors import ModelError
+
+DEEP_LIFT_SHAP_BATCH = 64
+"""Sequence-reference pairs; cherimoya's default."""
+
+
+@dataclass(frozen=True)
+class AttributionBlock:
+    """The attributed windows of one chromosome, for one head.
+
+    Attributes:
+        chrom, head: what they are.
+        scores: hypothetical contributions, float32, (n, 4, attr_window), rows A, C, G, T.
+        one_hot: the sequence under them, int8, same shape.
+        locus_id: (n,) text. window_start: (n,) int64, genome coordinate (0-based) of the first attributed base.
+    """
+
+    chrom: str
+    head: str
+    scores: NDArray[np.float32]
+    one_hot: NDArray[np.int8]
+    locus_id: NDArray[np.str_]
+    window_start: NDArray[np.int64]
+
+    @property
+    def projected(self) -> NDArray[np.float32]:
+        """Contribution of the base that is there, float32, (n, attr_window), summed as `cherimoya seqlets` sums."""
+        import torch
+
+        if not len(self.scores):
+            return np.zeros((0, self.scores.shape[-1]), dtype=np.float32)
+        scores, one_hot = torch.from_numpy(self.scores), torch.from_numpy(self.one_hot)
+        projected: NDArray[np.float32] = (scores * one_hot).sum(dim=1).numpy()
+        return projected
+
+    def write(self, folder: Path) -> None:
+        # The field's own two files, so that `modisco motifs -s ... -a ...` reads a stored partition as it is.
+        np.savez_compressed(folder / "attributions.ohe.npz", self.one_hot)
+        np.savez_compressed(folder / "attributions.attr.npz", self.scores)
+        np.savez_compressed(
+            folder / "loci.npz",
+            locus_id=self.locus_id,
+            window_start=self.window_start,
+            chrom=np.array(self.chrom),
+            head=np.array(self.head),
+        )
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        with np.load(folder / "attributions.ohe.npz", allow_pickle=False) as archive:
+            one_hot = archive["arr_0"]
+        with np.load(folder / "attributions.attr.npz", allow_pickle=False) as archive:
+            scores = archive["arr_0"]
+        with np.load(folder / "loci.npz", allow_pickle=False) as loci:
+            return cls(str(loci["chrom"]), str(loci["head"]), scores, one_hot, loci["locus_id"], loci["window_start"])
+
+
+def attribute(
+    models: Mapping[str, SequenceModel],
+    block: SequenceBlock,
+    *,
+    outputs: Sequence[str],
+    algorithm: str,
+    attr_window: int,
+    group: int | None,
+    batch_size: int | None,
+    dtype: str,
+    device: str,
+    n_shuffles: int,
+    random_state: int,
+    warning_threshold: float | None,
+    fast: bool,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, AttributionBlock], dict[str, dict[str, Any]]]:
+    """Attribute the windows of one chromosome with every fold and average over folds.
+
+    Args:
+        models: fold to loaded model, every fold of the experiment.
+        block: the windows.
+        outputs: heads, of "counts" and "profile".
+        algorithm: "saturation_mutagenesis" or "deep_lift_shap".
+        attr_window: bp in the middle of the window that are attributed, `[L // 2 - w // 2, ... + w)`.
+        group: index of the signal group, or None for all together.
+        batch_size: None takes it from the free memory.
+        dtype, device: how and where the models compute.
+        n_shuffles, random_state, warning_threshold, fast: as in `cherimoya attribute`, for DeepLIFT/SHAP only.
+        progress: called with (done, total), in loci, over all folds.
+
+    Returns:
+        A block for each head, and for each head a report of plain numbers and words about the computation.
+
+    Raises:
+        ModelError: no fold, or a model whose window or groups do not fit.
+    """
+    if not models:
+        raise ModelError("no model was given; attributions are the mean over one or more folds.")
+    length = block.one_hot.shape[-1]
+    for model in models.values():
+        model.check_window(length)
+        model.check_group(group)
+    start = length // 2 - attr_window // 2
+    shape = (len(block.one_hot), 4, attr_window)
+    sums = {head: np.zeros(shape, dtype=np.float64) for head in outputs}
+    reports: dict[str, dict[str, Any]] = {head: {"algorithm": algorithm} for head in outputs}
+    total = len(models) * len(block.one_hot)
+    for number, fold in enumerate(sorted(models)):
+
+        def advance(done: int, _: int, before: int = number * len(block.one_hot)) -> None:
+            if progress:
+                progress(before + done, total)
+
+        if not len(block.one_hot):
+            continue
+        if algorithm == "saturation_mutagenesis":
+            result = saturation_mutagenesis(
+                models[fold],
+                block.one_hot,
+                start,
+                start + attr_window,
+                tuple(outputs),
+                group=group,
+                batch_size=batch_size,
+                dtype=dtype,
+                device=device,
+                progress=advance,
+            )
+            scores: Mapping[str, NDArray[np.float32]] = result.scores
+            about: dict[str, Any] = {"engine": result.engine, **result.report}
+        else:
+            scores = {
+                head: _deep_lift_shap(
+                    models[fold],
+                    block.one_hot,
+                    head,
+                    group=group,
+                    batch_size=batch_size,
+                    dtype=dtype,
+                    device=device,
+                    n_shuffles=n_shuffles,
+                    random_state=random_state,
+                    warning_threshold=warning_threshold,
+                    fast=fast,
+                )[:, :, start : start + attr_window]
+                for head in outputs
+            }
+            about = {"engine": "deep_lift_shap", "n_shuffles": n_shuffles}
+            advance(len(block.one_hot), total)
+        for head in outputs:
+            sums[head] += scores[head]
+            reports[head][fold] = about
+    kept = block.kept
+    crop = np.ascontiguousarray(block.one_hot[:, :, start : start + attr_window])
+    return {
+        head: AttributionBlock(
+            block.chrom,
+            head,
+            (sums[head] / len(models)).astype(np.float32),
+            crop,
+            kept["locus_id"].to_numpy(dtype=np.str_),
+            kept["window_start"].to_numpy(dtype=np.int64) + start,
+        )
+        for head in outputs
+    }, reports
+
+
+def _deep_lift_shap(
+    model: SequenceModel,
+    one_hot: NDArray[np.int8],
+    head: str,
+    *,
+    group: int | None,
+    batch_size: int | None,
+    dtype: str,
+    device: str,
+    n_shuffles: int,
+    random_state: int,
+    warning_threshold: float | None,
+    fast: bool,
+) -> NDArray[np.float32]:
+    """Hypothetical DeepLIFT/SHAP scores of whole windows, as `cherimoya attribute` computes them."""
+    import torch
+
+    X = torch.from_numpy(one_hot)
+    batch = batch_size or DEEP_LIFT_SHAP_BATCH
+    if model.kind == "cherimoya":
+        from cherimoya.deep_lift_shap import deep_lift_shap
+
+        attributed = deep_lift_shap(
+            model.module,
+            X,
+            output="logcounts" if head == "counts" else "profile",
+            group=group,
+            hypothetical=True,
+            n_shuffles=n_shuffles,
+            batch_size=batch,
+            warning_threshold=warning_threshold,
+            dtype=dtype,
+            device=device,
+            random_state=random_state,
+            fast=fast,
+        )
+    else:
+        from bpnetlite.attribute import deep_lift_shap as bpnet_deep_lift_shap
+
+        attributed = bpnet_deep_lift_shap(
+            model.head_wrapper(head, group),
+            X.float(),
+            hypothetical=True,
+            n_shuffles=n_shuffles,
+            batch_size=batch,
+            warning_threshold=float("inf") if warning_threshold is None else warning_threshold,
+            device=device,
+            random_state=random_state,
+        )
+    scores: NDArray[np.float32] = attributed.float().cpu().numpy()
+    return scores
