@@ -1,0 +1,147 @@
+"""Everything that can be known to be wrong before anything is computed, said at once, in seconds.
+
+What belongs here: looking at the files that an experiment names, and at what they say of each other. What does not: the
+experiment file itself (`experiment/`), and how a format is read (`analysis/`). No model is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+
+from cherimoya_assets.analysis.genome import Genome, default_chroms, open_genome
+from cherimoya_assets.analysis.loci import read_loci
+from cherimoya_assets.analysis.models import load_model
+from cherimoya_assets.analysis.motifs import read_motifs
+from cherimoya_assets.errors import CherimoyaAssetsError, Problems
+from cherimoya_assets.experiment import Experiment, read_experiment
+from cherimoya_assets.resources.gpu import resolve_device
+
+T = TypeVar("T")
+
+NAMED = 3
+"""Names that a sentence lists before it says how many more there are."""
+
+
+def check_experiment(path: str | Path, cache: Path, *, device: str | None = None) -> list[str]:
+    """Every problem of an experiment file and the files that it names, a sentence each; empty when there is none.
+
+    Args:
+        path: the experiment file.
+        cache: folder for decompressed genomes and indexes.
+        device: overrides what the experiment asks for.
+    """
+    try:
+        experiment = read_experiment(path)
+    except Problems as error:
+        return list(error.problems)
+    except CherimoyaAssetsError as error:
+        return [str(error)]
+    return check_inputs(experiment, cache, device=device)
+
+
+def check_inputs(experiment: Experiment, cache: Path, *, device: str | None = None) -> list[str]:
+    """As `check_experiment`, for an experiment that is read already."""
+    found = _Findings()
+    found.look(lambda: resolve_device(device or experiment.device, lambda _: None))
+    genome = found.look(lambda: open_genome(experiment.sequences, cache))
+    if genome is not None:
+        found.add(_chroms(experiment, genome))
+    backgrounds = experiment.marginalize.loci or experiment.negatives
+    for role, paths in (
+        ("loci", experiment.loci),
+        ("negatives", backgrounds),
+        ("exclusion_lists", experiment.exclusion_lists),
+    ):
+        for file in paths:
+            loci = found.look(lambda file=file: read_loci([file]))
+            if loci is not None and genome is not None:
+                found.add(_names_agree(file, loci, genome, strict=role != "exclusion_lists"))
+                if role != "exclusion_lists":
+                    found.look(lambda file=file: read_loci([file], genome.chrom_sizes))
+    for motifs in sorted({file for file in (experiment.motifs, experiment.marginalize.motifs) if file is not None}):
+        matrices = found.look(lambda motifs=motifs: read_motifs(motifs))
+        if matrices and (long := [name for name, matrix in matrices.items() if matrix.shape[1] > experiment.in_window]):
+            found.add([f"{motifs.name}: motif {long[0]!r} is longer than in_window {experiment.in_window}. Remove it."])
+    for file in experiment.model.values():
+        model = found.look(lambda file=file: load_model(file))
+        if model is not None:
+            found.look(lambda model=model: model.check_window(experiment.in_window, experiment.out_window))
+            found.look(lambda model=model: model.check_group(experiment.group))
+    if experiment.modisco.window < experiment.modisco.size:
+        found.add(
+            [
+                f"{experiment.source.name}: modisco.window {experiment.modisco.window} is narrower than modisco.size "
+                f"{experiment.modisco.size}; no seqlet fits. Raise attr_window or lower modisco.size."
+            ]
+        )
+    return found.sentences
+
+
+class _Findings:
+    """Sentences in the order in which they were found, each once."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def add(self, sentences: Iterable[str]) -> None:
+        self.sentences += [sentence for sentence in sentences if sentence not in self.sentences]
+
+    def look(self, attempt: Callable[[], T]) -> T | None:
+        """What `attempt` returns; where it raises one of our errors, its sentences are kept."""
+        try:
+            return attempt()
+        except Problems as error:
+            self.add(error.problems)
+        except CherimoyaAssetsError as error:
+            self.add([str(error)])
+        return None
+
+
+def _chroms(experiment: Experiment, genome: Genome) -> list[str]:
+    if experiment.chroms is None:
+        if default_chroms(genome.chrom_sizes):
+            return []
+        return [
+            f"{genome.source.name}: every sequence of it looks unplaced or mitochondrial "
+            f"({_some(genome.chrom_sizes)}). Name the ones to use in `chroms`."
+        ]
+    missing = [chrom for chrom in experiment.chroms if chrom not in genome.chrom_sizes]
+    if not missing:
+        return []
+    return [
+        f"{experiment.source.name}: `chroms` names {_some(missing)}, not in {genome.source.name}, "
+        f"which has {_some(genome.chrom_sizes)}. {_respelled(missing, genome)}"
+    ]
+
+
+def _names_agree(file: Path, loci: pd.DataFrame, genome: Genome, *, strict: bool) -> list[str]:
+    """Whether a file's chromosomes are the genome's. A few unknown ones are lost loci; all unknown is a mistake."""
+    named = list(dict.fromkeys(loci["chrom"]))
+    unknown = [chrom for chrom in named if chrom not in genome.chrom_sizes]
+    if not unknown or (not strict and len(unknown) < len(named)):
+        return []
+    respelled = _respelled(unknown, genome)
+    if len(unknown) < len(named) and "spelled" not in respelled:
+        return []
+    return [
+        f"{file.name}: chromosome {_some(unknown)} is not in {genome.source.name}, which has "
+        f"{_some(genome.chrom_sizes)}. {respelled}"
+    ]
+
+
+def _respelled(names: Sequence[str], genome: Genome) -> str:
+    for name in names:
+        other = name[3:] if name.startswith("chr") else f"chr{name}"
+        if other in genome.chrom_sizes:
+            return f"{name} is spelled {other} there; use one spelling in both files."
+    return "Is it another genome? Use files of one assembly."
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
