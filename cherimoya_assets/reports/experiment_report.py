@@ -146,8 +146,8 @@ def number(value: float | None, digits: int = 3) -> str:
         return "–"
     if value != 0 and not 1e-4 <= abs(value) < 1e6:
         return _scientific(value, digits)
-    value = float(f"{value:.{digits - 1}e}")  # 9.996 has the places of 10.0
-    decimals = digits - 1 - (math.floor(math.log10(abs(value))) if value else 0)
+    rounded = float(f"{value:.{digits - 1}e}")  # 9.996 has the places of 10.0
+    decimals = digits - 1 - (math.floor(math.log10(abs(rounded))) if value else 0)
     return f"{value:,.{max(decimals, 0)}f}".replace("-", MINUS)
 
 
