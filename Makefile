@@ -1,0 +1,45 @@
+# Everything sets itself up: Python 3.11 to 3.13, pip and make are all that is needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := cherimoya_assets/demo/yeast_atac.yaml
+DEMO_HOME ?= demo_home
+PORT ?= 3000
+PYTEST_ARGS ?=
+
+.PHONY: install demo ui test check lock clean
+
+install: $(STAMP)
+
+# torch alone first: a CUDA build must get its exact libraries. Then the rest of the lock without dependencies: cherimoya
+# and bpnet-lite would pull modisco in, which overwrites modisco-lite.
+$(STAMP): requirements.lock setup.cfg pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed; set PYTHON=python3.12 for example."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/cherimoya-assets run $(DEMO) --home $(DEMO_HOME)
+
+ui: $(STAMP)
+	$(BIN)/cherimoya-assets ui $(DEMO) --home $(DEMO_HOME) --port $(PORT)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: $(STAMP)
+	$(BIN)/python tools/lock.py
+
+clean:
+	rm -rf $(VENV) $(DEMO_HOME) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
