@@ -231,7 +231,7 @@ def patterns(lineage: ExperimentLineage, head: str) -> tuple[list[Pattern], tupl
 def motif_counts(lineage: ExperimentLineage, head: str) -> pd.DataFrame:
     """Seqlets by nearest motif, the most frequent first, names deciding between equals."""
     tables = [found.table[["motif", "score"]] for _, found in stored(lineage, lineage.key(head, "annotated_seqlets"))]
-    grouped = pd.concat(tables, ignore_index=True).groupby("motif")["score"].agg(["size", "mean"]).reset_index()
+    grouped = pd.concat(tables, ignore_index=True).groupby("motif")["score"].agg(["size", "median"]).reset_index()
     counts = grouped.set_axis(["motif", "seqlets", "score"], axis=1)
     return counts.sort_values(["seqlets", "motif"], ascending=[False, True], ignore_index=True)
 

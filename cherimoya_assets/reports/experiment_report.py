@@ -57,7 +57,7 @@ class Head:
 
     `by_chromosome` has the columns chrom, loci, mean_absolute (of the projected contributions; NaN without loci),
     seconds (NaN where unknown), seqlets. `extracted` counts the positive and negative seqlets that TF-MoDISco
-    clustered. `motifs` has motif, seqlets, score (mean -ln p of the match), most frequent first; None without a motif
+    clustered. `motifs` has motif, seqlets, score (median -ln p of the matches), most frequent first; None without a motif
     database.
     """
 
@@ -142,8 +142,10 @@ def count(value: float) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """A measured number with `digits` significant digits; a dash where there is none."""
-    if value is None or not math.isfinite(value):
+    if value is None or math.isnan(value):
         return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
     if value != 0 and not 1e-4 <= abs(value) < 1e6:
         return _scientific(value, digits)
     rounded = float(f"{value:.{digits - 1}e}")  # 9.996 has the places of 10.0

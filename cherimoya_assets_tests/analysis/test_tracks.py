@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cherimoya_assets.analysis.attributions import AttributionBlock
 from cherimoya_assets.analysis.tracks import (
     NEGATIVE,
     POSITIVE,
@@ -27,15 +27,20 @@ SIZES = {"chrII": 400, "chrI": 300, "chrIII": 1000}
 """Not in alphabetical order: the header follows the FASTA."""
 
 
-def block(chrom, starts, width, seed=0):
-    """Random contributions; what the writer takes from an AttributionBlock."""
-    values = np.random.default_rng(seed).normal(size=(len(starts), width)).astype(np.float32)
-    return SimpleNamespace(chrom=chrom, window_start=np.array(starts, dtype=np.int64), projected=values)
+def block(chrom, starts, width, seed=0, scale=1.0):
+    """Random contributions to a sequence of A; the other bases' hypothetical scores must not show."""
+    scores = np.random.default_rng(seed).normal(size=(len(starts), 4, width)).astype(np.float32)
+    scores[:, 0] *= scale
+    one_hot = np.zeros_like(scores, dtype=np.int8)
+    one_hot[:, 0] = 1
+    names = np.array([f"{chrom}:{start}" for start in starts], dtype=np.str_)
+    return AttributionBlock(chrom, "counts", scores, one_hot, names, np.array(starts, dtype=np.int64))
 
 
 def nearest_centre(block):
     """{position: value}, base by base: the nearest window centre, the earlier start at a tie, the first at the same."""
-    width, values = block.projected.shape[1], {}
+    projected, values = block.scores[:, 0], {}
+    width = projected.shape[1]
     order = sorted(range(len(block.window_start)), key=lambda row: (block.window_start[row], row))
     for position in range(int(max(block.window_start)) + width if len(order) else 0):
         best = None
@@ -44,7 +49,7 @@ def nearest_centre(block):
             if start <= position < start + width:
                 distance = abs((position + 0.5) - (start + width / 2))
                 if best is None or distance < best[0]:
-                    best = (distance, block.projected[row, position - start])
+                    best = (distance, projected[row, position - start])
         if best is not None:
             values[position] = best[1]
     return values
@@ -79,9 +84,7 @@ def test_header_has_every_chromosome_in_fasta_order_and_every_value_spans_one_ba
 
 
 def test_a_contribution_of_zero_is_a_value_and_a_base_in_no_window_is_not(tmp_path):
-    one = block("chrI", [10], 8)
-    one.projected[:] = 0
-    write_contributions(tmp_path / "t.bw", SIZES, [one])
+    write_contributions(tmp_path / "t.bw", SIZES, [block("chrI", [10], 8, scale=0.0)])
     assert read(tmp_path / "t.bw", "chrI") == dict.fromkeys(range(10, 18), 0)
 
 
@@ -126,7 +129,7 @@ def test_nearest_windows_cover_every_base_once(starts, width):
             assert position not in drawn
             drawn[position] = row
     one = block("chrI", starts, width)
-    assert {p: one.projected[row, p - starts[row]] for p, row in drawn.items()} == nearest_centre(one)
+    assert {p: one.scores[row, 0, p - starts[row]] for p, row in drawn.items()} == nearest_centre(one)
 
 
 @pytest.mark.parametrize("second", range(1, 40))

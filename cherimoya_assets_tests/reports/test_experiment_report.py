@@ -308,6 +308,7 @@ def test_page_of_a_large_experiment_is_light():
         (number, 9.996, "10.0"),
         (number, math.nan, "–"),
         (number, None, "–"),
+        (number, math.inf, "∞"),
         (p_value, 0.0312, "0.031"),
         (p_value, 0.00312, "0.0031"),
         (p_value, 3.12e-10, "3.1 × 10⁻¹⁰"),
