@@ -1,7 +1,5 @@
 """annotated_seqlets [chrom], for each head: the nearest known motif of every seqlet, by tomtom-lite."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from cherimoya_assets.analysis.annotation import annotate_seqlets

@@ -3,8 +3,6 @@
 Chromosomes are read one at a time, in the order of the FASTA.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 Both heads come from one sweep over the sequences, so they are outputs of one step; either can be selected alone.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 import numpy as np
 

@@ -4,8 +4,6 @@ What belongs here: reading the store, one chromosome at a time, into the small t
 not: how the page looks (`reports/experiment_report.py`), and analysis (`analysis/`).
 """
 
-from __future__ import annotations
-
 import math
 import os
 import shlex

@@ -4,8 +4,6 @@ What belongs here: one observable node for each input file (or list of files). W
 The genome and the motif database keep keys of their own, so that two experiments on one genome meet in the lineage.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The backgrounds are drawn once over all chromosomes with a recorded seed and the
 would weigh chromosomes by their number and not by their loci.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 import numpy as np
 

@@ -4,8 +4,6 @@ TF-MoDISco looks for what repeats, so it sees all chromosomes at once, in the or
 `cherimoya pipeline` hands them to it.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 
 from cherimoya_assets.analysis.genome import Genome

@@ -1,7 +1,5 @@
 """one_hot_sequences [chrom]: int8 one-hot windows, the locus table, and why each lost locus was lost."""
 
-from __future__ import annotations
-
 import dagster as dg
 import numpy as np
 import pandas as pd

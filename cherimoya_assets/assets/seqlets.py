@@ -5,8 +5,6 @@ that pools every chromosome, and each chromosome is called against it. Calling e
 instead changes one seqlet in six on the demo.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 
 from cherimoya_assets.analysis.attributions import AttributionBlock
