@@ -12,17 +12,24 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.memory import forward_batch_size
 from cherimoya_assets.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
+
+DTYPES = ("float32", "bfloat16", "float16")
+"""What torch's autocast can do with these models. float64 it cannot: parts of them are written in float32."""
 
 
 class ModelFileLike(Protocol):
@@ -78,82 +85,134 @@ class SequenceModel:
 
     def check_group(self, group: int | None) -> None:
         """Raise ModelError where there is no such signal group."""
-        if group is not None and group >= len(self.signal_groups):
+        if group is not None and not 0 <= group < len(self.signal_groups):
             raise ModelError(
                 f"{self.path.name}: has {len(self.signal_groups)} signal group(s), so there is no group {group}. "
                 "Groups count from 0."
             )
 
+    def check_dtype(self, dtype: str) -> None:
+        """Raise ModelError where the model cannot compute in `dtype`, the name of a torch dtype."""
+        if dtype not in DTYPES:
+            raise ModelError(
+                f"{self.path.name}: cannot compute in {dtype}; a {self.kind} normalises, averages and stores its "
+                f"weights in float32. Set dtype to one of {', '.join(DTYPES)}."
+            )
+
     def with_controls(self) -> torch.nn.Module:
-        """The model with its control tracks set to zero: sequence in, (profile logits, log counts) out."""
+        """The model with its control tracks set to zero.
+
+        Takes (n, 4, L); gives profile logits (n, channels, output length) and log counts (n, groups).
+        """
         if self.kind == "cherimoya":
             from cherimoya import ControlWrapper
 
             wrapped: torch.nn.Module = ControlWrapper(self.module)
-            return wrapped.eval()
-        from bpnetlite.bpnet import ControlWrapper as BPNetControlWrapper
+        else:
+            from bpnetlite.bpnet import ControlWrapper as BPNetControlWrapper
 
-        wrapped = BPNetControlWrapper(self.module)
+            wrapped = BPNetControlWrapper(self.module)
         return wrapped.eval()
 
-    def head_wrapper(self, head: str, group: int | None, base: torch.nn.Module | None = None) -> torch.nn.Module:
-        """The field's own wrapper of a head: sequence in, its score out.
+    def counts_wrapper(self, group: int | None, inner: torch.nn.Module | None = None) -> torch.nn.Module:
+        """The field's wrapper of the counts head: sequence in, log counts out.
 
         Args:
-            head: "counts" (LogCountWrapper: (n, 1) log counts, (n, groups) for `group=None`) or "profile"
-                (ProfileWrapper: (n, 1), the softmax-weighted sum of the mean-centred logits).
-            group: index of the signal group, or None. BPNet and ChromBPNet have one.
-            base: what predicts (logits, log counts); None for `with_controls()`.
+            group: index of the signal group: (n, 1) out; None: of all, (n, groups). BPNet and ChromBPNet have one.
+            inner: what predicts logits and log counts; None for the model, `with_controls()`.
         """
-        inner = self.with_controls() if base is None else base
+        inner = self.with_controls() if inner is None else inner
         if self.kind == "cherimoya":
-            from cherimoya import LogCountWrapper, ProfileWrapper
+            from cherimoya import LogCountWrapper
 
-            wrapper = LogCountWrapper if head == "counts" else ProfileWrapper
-            wrapped: torch.nn.Module = wrapper(inner, group=group)
-            return wrapped.eval()
-        from bpnetlite.bpnet import CountWrapper
-        from bpnetlite.bpnet import ProfileWrapper as BPNetProfileWrapper
+            wrapped: torch.nn.Module = LogCountWrapper(inner, group=group)
+        else:
+            from bpnetlite.bpnet import CountWrapper
 
-        wrapped = CountWrapper(inner) if head == "counts" else BPNetProfileWrapper(inner)
+            wrapped = CountWrapper(inner)
+        return wrapped.eval()
+
+    def profile_wrapper(self, group: int | None, inner: torch.nn.Module | None = None) -> torch.nn.Module:
+        """The field's wrapper of the profile head: sequence in, (n, 1) out.
+
+        The score is the sum of the mean-centred logits, each weighted by its softmax, over the channels and positions
+        of a signal group (None: of all together). Arguments as in `counts_wrapper`.
+        """
+        inner = self.with_controls() if inner is None else inner
+        if self.kind == "cherimoya":
+            from cherimoya import ProfileWrapper
+
+            wrapped: torch.nn.Module = ProfileWrapper(inner, group=group)
+        else:
+            from bpnetlite.bpnet import ProfileWrapper as BPNetProfileWrapper
+
+            wrapped = BPNetProfileWrapper(inner)
         return wrapped.eval()
 
     def score_wrapper(self, heads: Sequence[str], group: int | None) -> torch.nn.Module:
-        """A module that gives a list with the score of every head, from one forward pass of the model."""
+        """Sequence in; the scores of several heads out, a list in their order, from one forward pass of the model."""
         import torch
 
-        model = self
+        class Predicted(torch.nn.Module):
+            """Stands where the field's wrappers expect a model, and hands on a prediction that has been made."""
 
-        class Given(torch.nn.Module):
-            """Stands for the model in the field's wrappers and hands them a prediction that is already there."""
-
-            def __init__(self) -> None:
+            def __init__(self, signal_groups: Sequence[int]) -> None:
                 super().__init__()
-                self.signal_groups = list(model.signal_groups)
-                self.prediction: Any = None
+                self.signal_groups = list(signal_groups)
 
-            def forward(self, X: torch.Tensor, X_ctl: torch.Tensor | None = None) -> Any:
-                return self.prediction
+            def forward(self, prediction: Any, X_ctl: None = None) -> Any:
+                return prediction
 
-        class Heads(torch.nn.Module):
-            def __init__(self) -> None:
+        class Scores(torch.nn.Module):
+            def __init__(self, predict: torch.nn.Module, heads: Sequence[torch.nn.Module]) -> None:
                 super().__init__()
-                self.base = model.with_controls()
-                self.given = Given()
-                self.heads = torch.nn.ModuleList([model.head_wrapper(head, group, self.given) for head in heads])
+                self.predict = predict
+                self.heads = torch.nn.ModuleList(heads)
 
             def forward(self, X: torch.Tensor) -> list[torch.Tensor]:
-                self.given.prediction = self.base(X)
-                return [head(X) for head in self.heads]
+                prediction = self.predict(X)
+                return [head(prediction) for head in self.heads]
 
-        return Heads().eval()
+        wrap = {"counts": self.counts_wrapper, "profile": self.profile_wrapper}
+        predicted = Predicted(self.signal_groups)
+        return Scores(self.with_controls(), [wrap[head](group, predicted) for head in heads]).eval()
+
+    def predict(self, X: NDArray[np.int8]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Profile logits (n, channels, output length) and log counts (n, groups) of int8 (n, 4, L), n > 0, float32.
+
+        Controls are zero; one forward pass, on the model's device.
+        """
+        import torch
+
+        device = next(self.module.parameters()).device
+        with self.numerics(), torch.no_grad():
+            logits, log_counts = self.with_controls()(torch.from_numpy(X).to(device).float())
+        return logits, log_counts
 
     def batch_size(self, length: int, device: str) -> int:
         """Sequences of `length` bp that a forward pass takes at a time on the device."""
         return forward_batch_size(self.module, length, device)
 
-    def numerics(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    @contextmanager
+    def numerics(self) -> Iterator[None]:
+        """Torch's switches as the model's own command line has them, for the time of a `with` block.
+
+        `import cherimoya` lets GPUs multiply float32 matrices in TF32 and choose convolutions by a stopwatch, for the
+        whole process: a BPNet's numbers would hang on whether cherimoya was imported before, and any model's on which
+        convolution won. Here Cherimoya has TF32, as in `cherimoya attribute`, and the bpnet-lite models have torch's
+        default; convolutions are chosen by rule and without atomic adds. On a CPU none of this changes a number.
+        """
+        import torch
+
+        cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
+        benchmark, deterministic = cudnn.benchmark, cudnn.deterministic
+        torch.set_float32_matmul_precision("high" if self.kind == "cherimoya" else "highest")
+        cudnn.benchmark, cudnn.deterministic = False, True
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(precision)
+            cudnn.benchmark, cudnn.deterministic = benchmark, deterministic
 
 
 def load_model(file: ModelFileLike, device: str = "cpu") -> SequenceModel:
@@ -191,24 +250,26 @@ def _cherimoya(path: Path, content: bytes, fingerprint: str, device: str) -> Seq
     from cherimoya import Cherimoya
 
     hint = "Name a checkpoint that `Cherimoya.save` wrote"
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise ModelError(f"{path.name}: is damaged, cut short, or not a PyTorch checkpoint. {hint}.")
+    _check_archive(path, content, hint)
     try:
         payload = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path.name}: holds pickled Python, not only weights, and was not opened. {hint}; for a BPNet or "
-            "ChromBPNet set `kind`, `trusted` and `sha256`."
+            f"{path.name}: holds pickled Python, not only weights, and was not opened. {hint}; if it is a BPNet or "
+            f"ChromBPNet that you trust, write `kind`, `trusted: true` and `sha256: {fingerprint}` beside its path."
         ) from error
     except Exception as error:  # torch names damage in many ways; all mean the same to the reader
         raise ModelError(f"{path.name}: is damaged ({_first_line(error)}). {hint}.") from error
     if not isinstance(payload, dict) or not {"config", "state_dict"} <= set(payload):
-        raise ModelError(f"{path.name}: has no Cherimoya configuration in it. {hint}.")
+        raise ModelError(f"{path.name}: has weights but no Cherimoya configuration. {hint}.")
     try:
         module = Cherimoya(**payload["config"], compile=False)
         module.load_state_dict(payload["state_dict"])
     except Exception as error:
-        raise ModelError(f"{path.name}: its weights do not fit its configuration ({_first_line(error)}).") from error
+        raise ModelError(
+            f"{path.name}: its weights do not fit its configuration ({_first_line(error)}). {hint}."
+        ) from error
+    _check_weights(path, module)
     return SequenceModel(
         "cherimoya",
         module.to(device).eval(),
@@ -229,10 +290,17 @@ def _pickled(kind: str, path: Path, content: bytes, fingerprint: str, device: st
         # Trusted by the experiment, and these are the bytes whose sha256 it names.
         module: Any = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
     except Exception as error:
-        raise ModelError(f"{path.name}: is damaged, or not a {kind} model ({_first_line(error)}).") from error
+        raise ModelError(
+            f"{path.name}: is damaged, or was saved by another version ({_first_line(error)}). "
+            "Save the model again with the installed bpnet-lite."
+        ) from error
     expected = BPNet if kind == "bpnet" else ChromBPNet
     if not isinstance(module, expected):
-        raise ModelError(f"{path.name}: holds a {type(module).__name__}, but `kind` says {kind}. Mend `kind`.")
+        raise ModelError(
+            f"{path.name}: holds a {type(module).__name__}, but `kind` says {kind}. Mend `kind`, or name a "
+            "file that bpnet-lite saved."
+        )
+    _check_weights(path, module)
     inner = module if kind == "bpnet" else module.accessibility
     return SequenceModel(
         kind,
@@ -243,6 +311,24 @@ def _pickled(kind: str, path: Path, content: bytes, fingerprint: str, device: st
         path,
         fingerprint,
     )
+
+
+def _check_archive(path: Path, content: bytes, hint: str) -> None:
+    """A checkpoint is a zip archive; torch does not compare its checksums, so a flipped bit would become a weight."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
+        raise ModelError(f"{path.name}: is damaged, cut short, or not a PyTorch checkpoint. {hint}.") from error
+    if damaged is not None:
+        raise ModelError(f"{path.name}: is damaged: the checksum of {damaged} does not fit. Restore the file.")
+
+
+def _check_weights(path: Path, module: torch.nn.Module) -> None:
+    """Training that diverged saves NaN, and every attribution would be NaN."""
+    for name, tensor in module.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise ModelError(f"{path.name}: {name} holds NaN or infinity; its training diverged. Name another model.")
 
 
 def _first_line(error: BaseException) -> str:

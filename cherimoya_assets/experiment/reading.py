@@ -103,7 +103,7 @@ def _parse(path: Path) -> dict[str, Any]:
         raw = (
             json.loads(text, object_pairs_hook=_unique_pairs)
             if path.suffix == ".json"
-            else yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+            else yaml.load(text, Loader=_StrictLoader)
         )
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""

@@ -33,6 +33,9 @@ MOTIFS = ("one", "two")
 def stored_experiment(folder: Path, changes: Mapping[str, object] | None = None) -> ExperimentLineage:
     """The tiny experiment with both heads; everything but the tracks and the experiment report is stored."""
     path = tiny_experiment(folder, {"output": ["counts", "profile"], **(changes or {})})
+    # The FASTA's order is not the order of the partitions (largest first), and a track follows the FASTA.
+    records = (folder / "genome.fa").read_text().split(">")[1:]
+    (folder / "genome.fa").write_text("".join(f">{record.rstrip()}\n" for record in reversed(records)))
     lineage = ExperimentLineage(read_experiment(path), Home((folder / "home").resolve()))
     loci = placed_loci(lineage)
     for number, chrom in enumerate(lineage.chroms):

@@ -25,7 +25,7 @@ def folder(lineage):
 
 def test_bigwig_holds_the_stored_contributions_of_every_chromosome(lineage):
     with pyBigWig.open(str(folder(lineage) / CONTRIBUTIONS)) as track:
-        assert list(track.chroms().items()) == list(lineage.genome.chrom_sizes.items())
+        assert list(track.chroms()) == list(lineage.genome.chrom_sizes) == ["chrC", "chrB", "chrA"]
         seen = 0
         for chrom in lineage.chroms:
             block = lineage.store.load(tuple(lineage.key("counts", "attributions").path), chrom)

@@ -7,30 +7,19 @@ is a module beside this one. All give what `tangermeme.saturation_mutagenesis.sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.mutagenesis.result import MutagenesisResult
+
 if TYPE_CHECKING:
     from cherimoya_assets.analysis.models import SequenceModel
 
 
-@dataclass(frozen=True)
-class MutagenesisResult:
-    """Attributions of one model and how they were computed.
-
-    Attributes:
-        scores: head name to float32 (n, 4, end - start), hypothetical, in the order A, C, G, T.
-        engine: which engine computed them.
-        report: numbers and words about the computation, ready for JSON.
-    """
-
-    scores: Mapping[str, NDArray[np.float32]]
-    engine: str
-    report: Mapping[str, float | int | str]
+__all__ = ["MutagenesisResult", "saturation_mutagenesis"]
 
 
 def saturation_mutagenesis(

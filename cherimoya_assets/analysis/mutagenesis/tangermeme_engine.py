@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cherimoya_assets.analysis.mutagenesis import MutagenesisResult
+from cherimoya_assets.analysis.mutagenesis.result import MutagenesisResult
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +66,8 @@ def mutate(
             if progress is not None:
                 progress(row + 1, len(X))
     seconds = time.perf_counter() - began
-    return MutagenesisResult(scores, "tangermeme", {"batch_size": batch, "seconds": seconds})
+    report = {"batch_size": batch, "seconds": seconds, "loci_per_second": len(X) / seconds if seconds else 0.0}
+    return MutagenesisResult(scores, "tangermeme", report)
 
 
 def centred_effects(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,67 @@
+"""The command `cherimoya-assets`: the lineage for people who do not live in Dagster.
+
+What belongs here: the command line itself, and what errors look like on it. Each command is a module of its own with
+`add_arguments(parser)` and `run(arguments)`, which imports what it needs when it runs: `--help` answers at once.
+
+Exit codes: 0 it worked, 1 work failed, 2 bad input or usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from cherimoya_assets import __version__
+from cherimoya_assets.cli import check, export, init, run, ui
+from cherimoya_assets.errors import CherimoyaAssetsError, Problems, StorageError
+
+COMMANDS = {"init": init, "check": check, "run": run, "export": export, "ui": ui}
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        arguments = make_parser().parse_args(argv)
+        return COMMANDS[arguments.command].run(arguments)
+    except SystemExit as stop:
+        # argparse has said what is wrong, or has shown the help.
+        return stop.code if isinstance(stop.code, int) else BAD_INPUT
+    except CherimoyaAssetsError as error:
+        print(sentences(error), file=sys.stderr)
+        return FAILED if isinstance(error, StorageError) else BAD_INPUT
+    except KeyboardInterrupt:
+        print("Interrupted. What was finished is kept; the same command starts again.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads our output has gone (`| head`); Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="cherimoya-assets",
+        description="From a trained model and peaks to attributions, motifs and reports, chromosome by chromosome.",
+    )
+    parser.add_argument("--version", action="version", version=f"cherimoya-assets {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        summary = (module.__doc__ or "").partition("\n")[0].partition(": ")[2]
+        sub = commands.add_parser(
+            name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        module.add_arguments(sub)
+    return parser
+
+
+def sentences(error: CherimoyaAssetsError) -> str:
+    """What an error says, every problem on a line of its own."""
+    if isinstance(error, Problems) and len(error.problems) > 1:
+        listed = "\n".join(f"  {number}. {text}" for number, text in enumerate(error.problems, start=1))
+        return f"{len(error.problems)} problems:\n{listed}"
+    return str(error)

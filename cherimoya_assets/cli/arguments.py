@@ -1,0 +1,37 @@
+"""Arguments that several commands take, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from cherimoya_assets.home import HOME_NAME, Home, default_home
+
+
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "experiment",
+        type=Path,
+        metavar="EXPERIMENT.yaml",
+        help="the experiment file (or one of cherimoya's JSON parameter files)",
+    )
+
+
+def add_home(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--home",
+        type=Path,
+        metavar="DIR",
+        help=f"where the Dagster instance and the assets live (default: {HOME_NAME} beside the experiment file)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", metavar="D", help="auto, cpu, cuda or cuda:N (default: what the experiment file says)"
+    )
+
+
+def chosen_home(arguments: argparse.Namespace) -> Home:
+    """`--home`, or the home beside the experiment."""
+    return Home(arguments.home.resolve()) if arguments.home else default_home(arguments.experiment)

@@ -1,0 +1,96 @@
+"""check: look at everything that an experiment needs, without computing, and list all problems at once."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from cherimoya_assets.cli.arguments import add_device, add_experiment, add_home, chosen_home
+from cherimoya_assets.errors import Problems
+
+if TYPE_CHECKING:
+    from cherimoya_assets.assets.lineage import ExperimentLineage
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment(parser)
+    add_home(parser)
+    add_device(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cherimoya_assets.assets.lineage import ExperimentLineage
+    from cherimoya_assets.experiment import read_experiment
+    from cherimoya_assets.installation import verify_installation
+    from cherimoya_assets.preflight import check_experiment
+
+    home = chosen_home(arguments)
+    verify_installation()
+    if problems := check_experiment(arguments.experiment, home.cache, device=arguments.device):
+        raise Problems(problems)
+    lineage = ExperimentLineage(read_experiment(arguments.experiment), home)
+    print(f"{arguments.experiment}: ok")
+    for name, fact in facts(lineage, arguments.device or ""):
+        print(f"  {name:<13}{fact}")
+    return 0
+
+
+def facts(lineage: ExperimentLineage, device: str) -> list[tuple[str, str]]:
+    """What a run would do, in words; the name is empty where a line goes on."""
+    from cherimoya_assets.analysis.motifs import read_motifs
+    from cherimoya_assets.resources.gpu import resolve_device
+
+    experiment = lineage.experiment
+    models = [
+        f"{file.path.name} ({file.kind}{f', fold {fold}' if len(experiment.model) > 1 else ''})"
+        for fold, file in experiment.model.items()
+    ]
+    told: list[str] = []
+    resolve_device(device or experiment.device, told.append)
+    lines = [
+        *loci_facts(lineage),
+        ("model", ", ".join(models)),
+        ("heads", ", ".join(lineage.heads)),
+        ("attribution", f"{experiment.algorithm}, the middle {experiment.attr_window} of {experiment.in_window} bp"),
+        ("device", told[-1] if told else "cpu"),
+    ]
+    if lineage.motif_file is not None:
+        lines.append(("motifs", f"{len(read_motifs(lineage.motif_file)):,} in {lineage.motif_file.name}"))
+    if lineage.marginalizes:
+        lines.append(("backgrounds", backgrounds_fact(lineage)))
+    else:
+        lines.append(("backgrounds", "none, so nothing is marginalized: that takes `motifs` and `negatives`"))
+    return lines
+
+
+def loci_facts(lineage: ExperimentLineage) -> list[tuple[str, str]]:
+    """How many loci can be attributed on each chromosome, and why others cannot."""
+    from cherimoya_assets.analysis.loci import KEPT, STATUSES, place_windows, read_loci
+    from cherimoya_assets.assets.one_hot_sequences import exclusion_regions
+
+    sizes, experiment = lineage.genome.chrom_sizes, lineage.experiment
+    loci = place_windows(
+        read_loci(experiment.loci, sizes), sizes, experiment.in_window, exclusion_regions(lineage), lineage.chroms
+    )
+    counts = loci["status"].value_counts()
+    lost = [f"{counts[status]:,} {status}" for status in STATUSES if status != KEPT and counts.get(status)]
+    kept = loci.loc[loci["status"] == KEPT, "chrom"].value_counts()
+    by_chrom = ", ".join(f"{chrom} {kept.get(chrom, 0):,}" for chrom in lineage.chroms)
+    return [
+        ("loci", f"{counts.get(KEPT, 0):,} of {len(loci):,}" + (f"; lost: {', '.join(lost)}" if lost else "")),
+        ("", by_chrom),
+        ("", "windows with an N in them are found when they are read, and are lost then"),
+    ]
+
+
+def backgrounds_fact(lineage: ExperimentLineage) -> str:
+    """How many backgrounds motifs are inserted into, of how many."""
+    from cherimoya_assets.analysis.loci import KEPT, interleave, place_windows, read_loci
+    from cherimoya_assets.assets.one_hot_sequences import exclusion_regions
+
+    sizes, experiment = lineage.genome.chrom_sizes, lineage.experiment
+    loci = interleave(read_loci(lineage.background_files, sizes), lineage.chroms)
+    placed = place_windows(loci, sizes, experiment.in_window, exclusion_regions(lineage), lineage.chroms)
+    usable = int((placed["status"] == KEPT).sum())
+    drawn = "drawn from" if experiment.marginalize.shuffle else "the first of"
+    return f"{min(experiment.marginalize.n_loci, usable):,}, {drawn} {usable:,}"

@@ -1,0 +1,116 @@
+"""ui: open the Dagster UI on an experiment (or a folder of them), on this machine only."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from cherimoya_assets.cli.arguments import add_home, chosen_home
+from cherimoya_assets.errors import ExperimentError
+from cherimoya_assets.home import Home
+
+HOST = "127.0.0.1"
+"""Dagster's web server asks nobody for a password, so it must not be reachable from elsewhere."""
+
+PATIENCE_S = 120.0
+SHUTDOWN_S = 60.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "experiment", type=Path, metavar="EXPERIMENT_or_FOLDER", help="an experiment file, or a folder of them"
+    )
+    add_home(parser)
+    parser.add_argument("--port", type=int, default=3000, metavar="N", help="port on 127.0.0.1 (default: 3000)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cherimoya_assets.build import build_defs
+    from cherimoya_assets.experiment import read_experiments
+    from cherimoya_assets.installation import verify_installation
+    from cherimoya_assets.instance import open_instance
+
+    home = chosen_home(arguments)
+    verify_installation()
+    if port_is_taken(arguments.port):
+        raise ExperimentError(f"--port {arguments.port}: something else listens there already. Name another port.")
+    # Whatever is wrong with the experiments is said here, not in a web page's error box.
+    build_defs(read_experiments(arguments.experiment), home.root)
+    with open_instance(home):
+        pass
+    return serve(arguments.experiment.resolve(), home, arguments.port)
+
+
+def serve(experiments: Path, home: Home, port: int) -> int:
+    """Run Dagster's web server and daemon until one of them ends or the user interrupts; returns the exit code."""
+    command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "--log-level", "warning"]
+    command += ["-m", "cherimoya_assets.definitions", "-h", HOST, "-p", str(port)]
+    # A process group of its own: ctrl-C reaches us alone, and we end Dagster in good order.
+    server = subprocess.Popen(command, env=environment(experiments, home), cwd=home.dagster, start_new_session=True)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if answers(server, port):
+            print(f"Dagster UI: http://{HOST}:{port}   (ctrl-C ends it)", flush=True)
+        return 1 if server.wait() else 0
+    except KeyboardInterrupt:
+        print("Ending the Dagster UI ...", flush=True)
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        end(server)
+
+
+def environment(experiments: Path, home: Home) -> Mapping[str, str]:
+    """What `cherimoya_assets.definitions` and Dagster read."""
+    return {
+        **os.environ,
+        "DAGSTER_HOME": str(home.dagster.resolve()),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "CHERIMOYA_ASSETS_EXPERIMENTS": str(experiments),
+        "CHERIMOYA_ASSETS_HOME": str(home.root.resolve()),
+    }
+
+
+def port_is_taken(port: int) -> bool:
+    """Whether something listens on the port."""
+    import socket
+
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def answers(server: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the web server listens; False when it ended or takes too long."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until and server.poll() is None:
+        if port_is_taken(port):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def end(server: subprocess.Popen[bytes]) -> None:
+    """End Dagster and what it started."""
+    for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if server.poll() is not None:
+            return
+        if stop == signal.SIGINT:
+            # `dagster dev` then ends its web server, daemon and code server one after the other.
+            server.send_signal(stop)
+        else:
+            # The group id is the pid of its leader, which lives still.
+            os.killpg(server.pid, stop)
+        try:
+            server.wait(timeout=SHUTDOWN_S)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
