@@ -1,7 +1,7 @@
 """Attributions of one chromosome: hypothetical contribution scores of each head, mean over folds.
 
-What lives here: choosing the method, cropping, averaging. What must not: the methods themselves (`mutagenesis/`, and
-cherimoya's and bpnet-lite's DeepLIFT/SHAP). Same numbers as `cherimoya attribute`.
+What lives here: choosing the method, averaging over folds, the block that is stored. What must not: the methods
+themselves (`mutagenesis/` and `deep_lift.py`). Same numbers as `cherimoya attribute`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.deep_lift import deep_lift_shap
 from cherimoya_assets.analysis.models import SequenceModel
 from cherimoya_assets.analysis.mutagenesis import saturation_mutagenesis
 from cherimoya_assets.analysis.one_hot import SequenceBlock
 from cherimoya_assets.errors import ModelError
-
-DEEP_LIFT_SHAP_BATCH = 64
-"""Sequence-reference pairs; cherimoya's default."""
 
 
 @dataclass(frozen=True)
@@ -100,42 +98,42 @@ def attribute(
         algorithm: "saturation_mutagenesis" or "deep_lift_shap".
         attr_window: bp in the middle of the window that are attributed, `[L // 2 - w // 2, ... + w)`.
         group: index of the signal group, or None for all together.
-        batch_size: None takes it from the free memory.
+        batch_size: None takes what suits the device.
         dtype, device: how and where the models compute.
         n_shuffles, random_state, warning_threshold, fast: as in `cherimoya attribute`, for DeepLIFT/SHAP only.
         progress: called with (done, total), in loci, over all folds.
 
     Returns:
-        A block for each head, and for each head a report of plain numbers and words about the computation.
+        A block for each head, and for each head a report of plain numbers and words: the algorithm, and under "folds"
+        what each fold's computation says of itself.
 
     Raises:
-        ModelError: no fold, or a model whose window or groups do not fit.
+        ModelError: no fold, or a model whose window, groups or dtype do not fit. Nothing has been computed then.
     """
     if not models:
-        raise ModelError("no model was given; attributions are the mean over one or more folds.")
-    length = block.one_hot.shape[-1]
+        raise ModelError("no model was given; attributions are the mean over one or more folds. Name one in `model`.")
+    n, _, length = block.one_hot.shape
     for model in models.values():
         model.check_window(length)
         model.check_group(group)
+        model.check_dtype(dtype)
     start = length // 2 - attr_window // 2
-    shape = (len(block.one_hot), 4, attr_window)
-    sums = {head: np.zeros(shape, dtype=np.float64) for head in outputs}
-    reports: dict[str, dict[str, Any]] = {head: {"algorithm": algorithm} for head in outputs}
-    total = len(models) * len(block.one_hot)
+    end = start + attr_window
+    # float64, so that the mean hangs on the folds and not on the order in which they are added.
+    sums = {head: np.zeros((n, 4, attr_window), dtype=np.float64) for head in outputs}
+    folds: dict[str, dict[str, Any]] = {}
     for number, fold in enumerate(sorted(models)):
 
-        def advance(done: int, _: int, before: int = number * len(block.one_hot)) -> None:
-            if progress:
-                progress(before + done, total)
+        def advance(done: int, _: int, before: int = number * n) -> None:
+            if progress is not None:
+                progress(before + done, len(models) * n)
 
-        if not len(block.one_hot):
-            continue
         if algorithm == "saturation_mutagenesis":
             result = saturation_mutagenesis(
                 models[fold],
                 block.one_hot,
                 start,
-                start + attr_window,
+                end,
                 tuple(outputs),
                 group=group,
                 batch_size=batch_size,
@@ -143,93 +141,35 @@ def attribute(
                 device=device,
                 progress=advance,
             )
-            scores: Mapping[str, NDArray[np.float32]] = result.scores
-            about: dict[str, Any] = {"engine": result.engine, **result.report}
+            scores = result.scores
+            folds[fold] = {"engine": result.engine, **result.report}
         else:
-            scores = {
-                head: _deep_lift_shap(
-                    models[fold],
-                    block.one_hot,
-                    head,
-                    group=group,
-                    batch_size=batch_size,
-                    dtype=dtype,
-                    device=device,
-                    n_shuffles=n_shuffles,
-                    random_state=random_state,
-                    warning_threshold=warning_threshold,
-                    fast=fast,
-                )[:, :, start : start + attr_window]
-                for head in outputs
-            }
-            about = {"engine": "deep_lift_shap", "n_shuffles": n_shuffles}
-            advance(len(block.one_hot), total)
+            scores, folds[fold] = deep_lift_shap(
+                models[fold],
+                block.one_hot,
+                start,
+                end,
+                outputs,
+                group=group,
+                batch_size=batch_size,
+                dtype=dtype,
+                device=device,
+                n_shuffles=n_shuffles,
+                random_state=random_state,
+                warning_threshold=warning_threshold,
+                fast=fast,
+                progress=advance,
+            )
         for head in outputs:
             sums[head] += scores[head]
-            reports[head][fold] = about
     kept = block.kept
-    crop = np.ascontiguousarray(block.one_hot[:, :, start : start + attr_window])
-    return {
+    one_hot = np.ascontiguousarray(block.one_hot[:, :, start:end])
+    locus_id = kept["locus_id"].to_numpy(dtype=np.str_)
+    window_start = kept["window_start"].to_numpy(dtype=np.int64) + start
+    blocks = {
         head: AttributionBlock(
-            block.chrom,
-            head,
-            (sums[head] / len(models)).astype(np.float32),
-            crop,
-            kept["locus_id"].to_numpy(dtype=np.str_),
-            kept["window_start"].to_numpy(dtype=np.int64) + start,
+            block.chrom, head, (sums[head] / len(models)).astype(np.float32), one_hot, locus_id, window_start
         )
         for head in outputs
-    }, reports
-
-
-def _deep_lift_shap(
-    model: SequenceModel,
-    one_hot: NDArray[np.int8],
-    head: str,
-    *,
-    group: int | None,
-    batch_size: int | None,
-    dtype: str,
-    device: str,
-    n_shuffles: int,
-    random_state: int,
-    warning_threshold: float | None,
-    fast: bool,
-) -> NDArray[np.float32]:
-    """Hypothetical DeepLIFT/SHAP scores of whole windows, as `cherimoya attribute` computes them."""
-    import torch
-
-    X = torch.from_numpy(one_hot)
-    batch = batch_size or DEEP_LIFT_SHAP_BATCH
-    if model.kind == "cherimoya":
-        from cherimoya.deep_lift_shap import deep_lift_shap
-
-        attributed = deep_lift_shap(
-            model.module,
-            X,
-            output="logcounts" if head == "counts" else "profile",
-            group=group,
-            hypothetical=True,
-            n_shuffles=n_shuffles,
-            batch_size=batch,
-            warning_threshold=warning_threshold,
-            dtype=dtype,
-            device=device,
-            random_state=random_state,
-            fast=fast,
-        )
-    else:
-        from bpnetlite.attribute import deep_lift_shap as bpnet_deep_lift_shap
-
-        attributed = bpnet_deep_lift_shap(
-            model.head_wrapper(head, group),
-            X.float(),
-            hypothetical=True,
-            n_shuffles=n_shuffles,
-            batch_size=batch,
-            warning_threshold=float("inf") if warning_threshold is None else warning_threshold,
-            device=device,
-            random_state=random_state,
-        )
-    scores: NDArray[np.float32] = attributed.float().cpu().numpy()
-    return scores
+    }
+    return blocks, {head: {"algorithm": algorithm, "folds": folds} for head in outputs}

@@ -106,11 +106,11 @@ class EffectTable:
 
     def mean_profile_before(self) -> NDArray[np.float64]:
         """(channels, length), mean softmaxed profile of the unedited backgrounds."""
-        return self.profile_before * (PROFILE_UNIT / max(self.n_backgrounds, 1))
+        return self.profile_before * np.float64(PROFILE_UNIT / max(self.n_backgrounds, 1))
 
     def mean_profile_after(self) -> NDArray[np.float64]:
         """(motifs, channels, length), mean softmaxed profile after insertion."""
-        return self.profile_after * (PROFILE_UNIT / max(self.n_backgrounds, 1))
+        return self.profile_after * np.float64(PROFILE_UNIT / max(self.n_backgrounds, 1))
 
     def write(self, folder: Path) -> None:
         self.table.to_parquet(folder / "effects.parquet", index=False)
