@@ -1,4 +1,4 @@
-"""Ways in which an experiment can be wrong, each with the sentence that it must get. Shared by preflight and command."""
+"""Ways in which an experiment can be wrong, each with the sentence that it must get; what is odd but valid beside."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ BAD_INPUTS = [
         lambda folder: (folder / "model.torch").write_bytes(pickle.dumps(Exploit(folder / "EXECUTED"))),
         r"model\.torch: is damaged, cut short, or not a PyTorch checkpoint",
     ),
-    BadInput("other weights", model_of_another_kind, r"model\.torch: has no Cherimoya configuration"),
+    BadInput("other weights", model_of_another_kind, r"model\.torch: has weights but no Cherimoya configuration"),
     BadInput("weights of another shape", weights_of_another_configuration, r"model\.torch: its weights do not fit"),
     BadInput(
         "model with another window",

@@ -5,8 +5,8 @@ not: our own YAML.
 
 An attribute or pipeline file is a whole experiment; it is named after `name`, or after the file. A seqlets or a
 marginalize file describes one step and is not an experiment: name it in a YAML experiment, as in
-`seqlets: k562.seqlets.json`. A marginalize file that names model, sequences and loci can be read alone all the same: its
-loci are both what is attributed and the backgrounds.
+`seqlets: k562.seqlets.json`. A marginalize file that names model, sequences and loci can be read alone all the same:
+its loci are both what is attributed and the backgrounds.
 
 cherimoya ignores keys that it does not know; so does this module, in these files only, because they are its files.
 """

@@ -57,8 +57,8 @@ class Head:
 
     `by_chromosome` has the columns chrom, loci, mean_absolute (of the projected contributions; NaN without loci),
     seconds (NaN where unknown), seqlets. `extracted` counts the positive and negative seqlets that TF-MoDISco
-    clustered. `motifs` has motif, seqlets, score (median -ln p of the matches), most frequent first; None without a motif
-    database.
+    clustered. `motifs` has motif, seqlets, score (median -ln p of the matches), most frequent first; None without a
+    motif database.
     """
 
     name: str

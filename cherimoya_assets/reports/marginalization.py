@@ -224,7 +224,8 @@ def _profile_svg(lines: Mapping[str, NDArray[np.float64]], low: float, high: flo
         '<svg class="plot" width="{w}" height="{full}" viewBox="0 0 {w} {full}" role="img" aria-label="profile">'
         '<path class="axis" d="M0 {zero:.1f}H{w}M{mid} 0V{h}"/>{curves}'
         '<text x="0" y="{t}">-{half}</text><text x="{mid}" y="{t}" text-anchor="middle">0 bp</text>'
-        '<text x="{w}" y="{t}" text-anchor="end">+{half}</text><text x="{w}" y="9" text-anchor="end">{top:.1e}</text></svg>'
+        '<text x="{w}" y="{t}" text-anchor="end">+{half}</text>'
+        '<text x="{w}" y="9" text-anchor="end">{top:.1e}</text></svg>'
     ).format(
         w=WIDTH,
         h=HEIGHT,

@@ -20,6 +20,9 @@ from cherimoya_assets.walk import COMMAND_TAG
 from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.tiny_experiment import CHROMS, tiny_experiment
 
+COMMAND = "import sys; from cherimoya_assets.cli import main; sys.exit(main(sys.argv[1:]))"
+"""The command line in a process of its own, with the arguments that follow."""
+
 REPORTS = ("experiment.html", "report.html", "marginalization.html")
 
 
@@ -188,10 +191,8 @@ def test_what_stands_on_a_failed_step_of_the_same_run_says_so(ran, home, monkeyp
 
 
 def test_an_interrupt_ends_the_run_in_good_order(ran, tmp_path):
-    script = f"import sys; from cherimoya_assets.cli import main; sys.exit(main({['run', str(ran[0]), '--home', str(tmp_path)]}))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    command_line = [sys.executable, "-c", COMMAND, "run", ran[0], "--home", tmp_path]
+    process = subprocess.Popen(command_line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while "1 of 4" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
@@ -208,9 +209,9 @@ def test_a_terminal_gets_moving_lines(ran, home):
     import pty
 
     controller, terminal = pty.openpty()
-    script = f"import sys; from cherimoya_assets.cli import main; sys.exit(main({['run', str(ran[0]), '--home', str(home), '--select', 'one_hot_sequences']}))"
+    command_line = [sys.executable, "-c", COMMAND, "run", ran[0], "--home", home, "--select", "one_hot_sequences"]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=terminal, stderr=terminal, env=environment)
+    process = subprocess.Popen(command_line, stdout=terminal, stderr=terminal, env=environment)
     os.close(terminal)
     seen = b""
     while True:
