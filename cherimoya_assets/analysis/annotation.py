@@ -168,7 +168,8 @@ def _nearest(queries: list[NDArray[np.int8]], targets: list[NDArray[np.float64]]
     from memelite.tomtom import tomtom
     from memelite.utils import one_hot_encode
 
-    arguments["n_jobs"] = min(arguments["n_jobs"], numba.config.NUMBA_NUM_THREADS)
+    # numba sets its options as attributes when it is imported, where mypy cannot see them.
+    arguments["n_jobs"] = min(arguments["n_jobs"], numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     # tomtom refuses queries of which none has a base; one more query, left out of the result, keeps runs of N valid.
     results = tomtom([*queries, one_hot_encode("ACGT")], targets, n_nearest=1, **arguments)
     return np.asarray(results)[:, : len(queries), 0]
