@@ -29,6 +29,9 @@ STEPS: Mapping[str, tuple[str, ...]] = {
     "marginalize": ("loci", "motifs", "n_loci", "shuffle", "random_state", "minimal", "batch_size"),
 }
 
+EVERY = 2**31 - 1
+"""More loci than any file has."""
+
 PIPELINE_SECTIONS: Mapping[str, str] = {
     "seqlets": "seqlet_parameters",
     "annotation": "annotation_parameters",
@@ -56,13 +59,15 @@ def translate(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 def section_from_json(section: str, raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """One step's parameters from its own JSON file; its paths are relative to that file."""
-    values = {key: raw[key] for key in STEPS[section] if raw.get(key) is not None}
-    for key in ("loci", "motifs"):
-        if key in values:
-            given = values[key] if isinstance(values[key], list) else [values[key]]
-            paths = [str(path.parent / item) for item in given]
-            values[key] = paths if key == "loci" else paths[0]
-    return values
+
+    def beside(value: Any) -> Any:
+        # What is no path is left for the model to refuse.
+        if isinstance(value, list):
+            return [beside(item) for item in value]
+        return str(path.parent / value) if isinstance(value, str) else value
+
+    values = _step(section, raw)
+    return {key: beside(value) if key in ("loci", "motifs") else value for key, value in values.items()}
 
 
 def _from_step(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +77,7 @@ def _from_step(raw: Mapping[str, Any]) -> dict[str, Any]:
     if attributes:
         experiment |= _present(raw, ATTRIBUTE, keep_null=("group", "warning_threshold"))
     for section in ("seqlets", "marginalize"):
-        found = _present(raw, STEPS[section])
+        found = _step(section, raw)
         shared_with_attribute = {"loci", "random_state", "batch_size"}
         found = {key: value for key, value in found.items() if not (attributes and key in shared_with_attribute)}
         if section == "seqlets" or "n_loci" in raw:
@@ -84,22 +89,30 @@ def _from_step(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_pipeline(raw: Mapping[str, Any]) -> dict[str, Any]:
     top = _present(raw, (*SHARED, "out_window", "motifs", "negatives"))
-    own = _present(
-        raw.get("attribute_parameters") or {}, (*SHARED, *ATTRIBUTE), keep_null=("group", "warning_threshold")
-    )
+    # Here null is always the default, also where it means something in an attribute file.
+    own = _present(raw.get("attribute_parameters") or {}, (*SHARED, *ATTRIBUTE))
     experiment = {"algorithm": "deep_lift_shap", **top, **own}
     if raw.get("random_state") is not None:
         experiment.setdefault("random_state", raw["random_state"])
     for section, name in PIPELINE_SECTIONS.items():
-        found = _present(raw.get(name) or {}, STEPS[section])
+        found = _step(section, _present(raw.get(name) or {}, STEPS[section]))
         if section == "marginalize" and raw.get("random_state") is not None:
             found.setdefault("random_state", raw["random_state"])
         experiment[section] = found
-    # cherimoya takes the first loci of the file unless it is told to shuffle.
-    experiment["marginalize"].setdefault("shuffle", False)
     report = _present(raw.get("modisco_report_parameters") or {}, ("motifs",))
     experiment.setdefault("motifs", report.get("motifs"))
     return experiment
+
+
+def _step(section: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """One step's parameters; what its file leaves out is as in cherimoya where our default is another."""
+    values = _present(raw, STEPS[section])
+    if section == "marginalize":
+        # cherimoya takes the first loci of the file unless it is told to shuffle, and all of them for a null.
+        values.setdefault("shuffle", False)
+        if "n_loci" in raw and raw["n_loci"] is None:
+            values["n_loci"] = EVERY
+    return values
 
 
 def _present(raw: Mapping[str, Any], keys: tuple[str, ...], keep_null: tuple[str, ...] = ()) -> dict[str, Any]:

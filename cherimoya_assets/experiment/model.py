@@ -14,8 +14,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 Head = Literal["counts", "profile"]
 
-Positive = Annotated[int, Field(gt=0)]
-Unsigned = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**31)]
+Unsigned = Annotated[int, Field(ge=0, lt=2**32)]
+"""As far as a seed of NumPy goes; what is counted or measured in bp is far below."""
+
 Probability = Annotated[float, Field(gt=0, le=1)]
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
@@ -198,8 +200,8 @@ class Experiment(Section):
                 "can be attributed. Lower attr_window"
             )
         if "window" not in self.modisco.model_fields_set:
-            # Nobody asked for 400: take what there is.
-            window = min(self.modisco.window, self.attr_window)
+            # Nobody asked for 400: take what there is, and an even number, as modisco-lite wants it.
+            window = min(self.modisco.window, self.attr_window // 2 * 2)
             object.__setattr__(self, "modisco", self.modisco.model_copy(update={"window": window}))
         if self.modisco.window > self.attr_window:
             raise ValueError(

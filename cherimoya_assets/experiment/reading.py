@@ -112,15 +112,29 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ExperimentError(f"{path.name}: is not YAML: {str(error).splitlines()[0]}.") from None
     except json.JSONDecodeError as error:
         raise ExperimentError(f"{path.name} line {error.lineno}: is not JSON: {error.msg}.") from None
-    except (ValueError, RecursionError) as error:
-        raise ExperimentError(f"{path.name}: {str(error) or 'nested too deeply'}.") from None
+    except RecursionError:
+        raise ExperimentError(f"{path.name}: is nested too deeply for an experiment file.") from None
+    except ValueError as error:
+        raise ExperimentError(f"{path.name}: {error}.") from None
     if not isinstance(raw, dict):
         raise ExperimentError(f"{path.name}: expected keys and values (`name: ...`), found {type(raw).__name__}.")
     return {str(key): value for key, value in raw.items()}
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader that refuses a key written twice, instead of taking the last."""
+    """PyYAML's safe loader that refuses a key written twice, instead of taking the last, and aliases.
+
+    An alias can hold itself, or a list of lists of lists that is small on disk and endless when it is read.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem=f"the alias `*{event.anchor}` is not read here, write its value out",
+                problem_mark=event.start_mark,
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
