@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.genome import Genome
 from cherimoya_assets.analysis.loci import KEPT
-from cherimoya_assets.analysis.memory import forward_batch_size
 from cherimoya_assets.analysis.models import SequenceModel
 from cherimoya_assets.analysis.one_hot import encode
 from cherimoya_assets.analysis.tables import typed_table
@@ -210,6 +209,7 @@ def marginalization_effects(
 
     Raises:
         InputError: a motif is longer than the window.
+        ModelError: a model whose window or dtype does not fit.
     """
     consensus = {name: consensus_sequence(matrix) for name, matrix in motifs.items()}
     for name, sequence in consensus.items():
@@ -220,6 +220,7 @@ def marginalization_effects(
     some = next(iter(models.values()))
     for model in models.values():
         model.check_window(in_window)
+        model.check_dtype(dtype)
     length, channels = some.output_length(in_window), sum(some.signal_groups)
     before_sum = np.zeros((channels, length), dtype=np.int64)
     after_sum = np.zeros((len(motifs), channels, length), dtype=np.int64)
@@ -288,13 +289,14 @@ def _predict(
     import torch
     from tangermeme.predict import predict
 
-    logits, log_counts = predict(
-        model.with_controls(),
-        torch.from_numpy(X),
-        batch_size=batch_size or forward_batch_size(model.module, X.shape[-1], device),
-        dtype=dtype,
-        device=device,
-    )
+    with model.numerics():
+        logits, log_counts = predict(
+            model.with_controls(),
+            torch.from_numpy(X),
+            batch_size=batch_size or model.batch_size(X.shape[-1], device),
+            dtype=dtype,
+            device=device,
+        )
     profile = torch.softmax(logits.double(), dim=-1)
     scores = []
     for group in torch.split(logits.double(), list(model.signal_groups), dim=1):
