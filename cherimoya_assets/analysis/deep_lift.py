@@ -67,13 +67,18 @@ def deep_lift_shap(
         Head to float32 (n, 4, end - start), and numbers and words about the computation.
 
     Raises:
-        ModelError: several outputs would have to be attributed at once, or the fast path does not agree with the
-            default one on the first sequence.
+        ModelError: several outputs would have to be attributed at once, bpnet-lite is asked for a dtype that it
+            cannot take, or the fast path does not agree with the default one on the first sequence.
     """
     if "counts" in outputs and group is None and len(model.signal_groups) > 1:
         raise ModelError(
             f"{model.path.name}: DeepLIFT/SHAP attributes one output, but this model predicts the counts of "
             f"{len(model.signal_groups)} signal groups. Set group to one of them."
+        )
+    if model.kind != "cherimoya" and dtype != "float32":
+        raise ModelError(
+            f"{model.path.name}: bpnet-lite computes DeepLIFT/SHAP in float32 and takes no dtype, but dtype says "
+            f"{dtype}. Set dtype to float32."
         )
     began = time.perf_counter()
     report: dict[str, float | int | str] = {"n_shuffles": n_shuffles, "random_state": random_state}
@@ -132,7 +137,7 @@ def _default_path(
     from bpnetlite.attribute import deep_lift_shap as bpnet_deep_lift_shap
 
     wrapper = model.counts_wrapper(group) if head == "counts" else model.profile_wrapper(group)
-    # bpnet-lite's function has no dtype: it computes in the model's.
+    # bpnet-lite's function has no dtype.
     arguments = {name: value for name, value in arguments.items() if name != "dtype"}
 
     def attribute_bpnet(X: torch.Tensor) -> torch.Tensor:
