@@ -1,0 +1,125 @@
+"""Devices: what each word takes on machines with no, one and several GPUs, all of them pretended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from cherimoya_assets.errors import DeviceError
+from cherimoya_assets.resources.gpu import GPUResource, resolve_device
+from cherimoya_assets_tests.small_models import cherimoya_file
+from cherimoya_assets_tests.tiny_experiment import tiny_experiment
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretends this many GPUs."""
+
+    def with_gpus(n: int) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: n > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: n)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Pretended {device}")
+
+    return with_gpus
+
+
+@pytest.mark.parametrize(
+    ("gpus", "requested", "chosen"),
+    [
+        (0, "cpu", "cpu"),
+        (0, "auto", "cpu"),
+        (1, "auto", "cuda:0"),
+        (1, "cuda", "cuda:0"),
+        (1, "cuda:0", "cuda:0"),
+        (1, "cpu", "cpu"),
+        (4, "auto", "cuda:0"),
+        (4, "cuda", "cuda:0"),
+        (4, "cuda:3", "cuda:3"),
+    ],
+)
+def test_a_word_takes_its_device(machine, gpus, requested, chosen):
+    machine(gpus)
+    assert resolve_device(requested, lambda _: None) == chosen
+    assert GPUResource().resolve(requested, lambda _: None) == chosen
+
+
+@pytest.mark.parametrize(
+    ("gpus", "requested", "sentence"),
+    [
+        (0, "cuda", r"^device cuda was asked for, but no GPU is available to PyTorch \d.*set device to auto or cpu\.$"),
+        (0, "cuda:2", r"^device cuda:2 was asked for, but no GPU is available"),
+        (1, "cuda:1", r"^device cuda:1 was asked for, but there are 1 GPU\(s\), cuda:0 to cuda:0\. Choose"),
+        (4, "cuda:4", r"^device cuda:4 was asked for, but there are 4 GPU\(s\), cuda:0 to cuda:3\. Choose"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_one_sentence(machine, gpus, requested, sentence):
+    machine(gpus)
+    with pytest.raises(DeviceError, match=sentence) as caught:
+        resolve_device(requested, lambda _: None)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "requested", "said"),
+    [
+        (0, "auto", ["device auto took the CPU: no GPU is available to PyTorch"]),
+        (2, "auto", ["device auto took cuda:0 (Pretended cuda:0)"]),
+        (2, "cuda:1", ["device cuda:1 is cuda:1 (Pretended cuda:1)"]),
+        (2, "cpu", []),
+    ],
+)
+def test_the_log_says_what_was_taken(machine, gpus, requested, said):
+    machine(gpus)
+    log: list[str] = []
+    resolve_device(requested, log.append)
+    assert log == said
+
+
+def test_the_resources_device_stands_above_the_experiments(machine):
+    machine(2)
+    assert GPUResource(device="cuda:1").resolve("cpu", lambda _: None) == "cuda:1"
+    assert GPUResource(device="cpu").resolve("cuda", lambda _: None) == "cpu"
+
+
+def test_cuda_without_a_gpu_fails_before_a_model_is_opened(machine, tmp_path, monkeypatch):
+    """The asset itself: not its check in advance, but what a run does when the GPU has gone since."""
+    import dagster as dg
+
+    from cherimoya_assets.analysis.loci import place_windows, read_loci
+    from cherimoya_assets.analysis.one_hot import SequenceBlock
+    from cherimoya_assets.assets.attributions import attributions_asset
+    from cherimoya_assets.assets.lineage import ExperimentLineage
+    from cherimoya_assets.experiment import read_experiment
+    from cherimoya_assets.home import Home
+
+    machine(0)
+    monkeypatch.setattr(GPUResource, "load", lambda *_: pytest.fail("a model was opened"))
+    experiment = read_experiment(tiny_experiment(tmp_path, {"device": "cuda"}))
+    asset = attributions_asset(ExperimentLineage(experiment, Home(tmp_path / "home")))
+    context = dg.build_asset_context(partition_key="chrA")
+    nothing = SequenceBlock("chrA", np.zeros((0, 4, 150), np.int8), place_windows(read_loci([]), {}, 150, None, []))
+    with pytest.raises(dg.Failure, match="device cuda was asked for, but no GPU is available"):
+        list(asset(context, gpu=GPUResource(), sequences=nothing))
+
+
+def test_a_model_is_loaded_onto_the_device(tmp_path):
+    model = GPUResource().load(cherimoya_file(tmp_path), "cpu")
+    assert {parameter.device.type for parameter in model.module.parameters()} == {"cpu"}
+
+
+def test_memory_is_the_peak_of_that_device_and_nothing_on_a_cpu(monkeypatch):
+    peaks = {"cuda:0": 0, "cuda:1": 3 * 2**20}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", peaks.__getitem__)
+    assert GPUResource().memory("cuda:1") == {"gpu_peak_mb": 3.0}
+    assert GPUResource().memory("cpu") == {}
+
+
+def test_importing_the_code_location_does_not_touch_cuda_or_torch():
+    # A process that has touched CUDA cannot be forked, and torch takes seconds to import.
+    code = "import sys, cherimoya_assets.resources.gpu; print('torch' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "False"
