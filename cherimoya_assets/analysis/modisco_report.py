@@ -65,6 +65,7 @@ def modisco_report(
             "n_matches": n_matches,
             "trim_threshold": trim_threshold,
             "n_examples": n_examples,
+            "processes": available_cpus(),
         }
         (work / "request.json").write_text(json.dumps(request))
         # -P: the modules beside the script must not be taken for libraries.
