@@ -12,9 +12,11 @@ from typing import TypeVar
 
 import pandas as pd
 
+from cherimoya_assets.analysis.deep_lift import check_supported
 from cherimoya_assets.analysis.genome import Genome, default_chroms, open_genome
 from cherimoya_assets.analysis.loci import read_loci
 from cherimoya_assets.analysis.models import load_model
+from cherimoya_assets.analysis.modisco import check_parameters
 from cherimoya_assets.analysis.motifs import read_motifs
 from cherimoya_assets.errors import CherimoyaAssetsError, Problems
 from cherimoya_assets.experiment import Experiment, read_experiment
@@ -71,13 +73,11 @@ def check_inputs(experiment: Experiment, cache: Path, *, device: str | None = No
         if model is not None:
             found.look(lambda model=model: model.check_window(experiment.in_window, experiment.out_window))
             found.look(lambda model=model: model.check_group(experiment.group))
-    if experiment.modisco.window < experiment.modisco.size:
-        found.add(
-            [
-                f"{experiment.source.name}: modisco.window {experiment.modisco.window} is narrower than modisco.size "
-                f"{experiment.modisco.size}; no seqlet fits. Raise attr_window or lower modisco.size."
-            ]
-        )
+            found.look(lambda model=model: model.check_dtype(experiment.dtype))
+            if experiment.algorithm == "deep_lift_shap":
+                asked = (experiment.output, experiment.group, experiment.dtype)
+                found.look(lambda model=model, asked=asked: check_supported(model, *asked))
+    found.look(lambda: check_parameters(experiment.modisco, experiment.attr_window))
     return found.sentences
 
 

@@ -70,16 +70,7 @@ def deep_lift_shap(
         ModelError: several outputs would have to be attributed at once, bpnet-lite is asked for a dtype that it
             cannot take, or the fast path does not agree with the default one on the first sequence.
     """
-    if "counts" in outputs and group is None and len(model.signal_groups) > 1:
-        raise ModelError(
-            f"{model.path.name}: DeepLIFT/SHAP attributes one output, but this model predicts the counts of "
-            f"{len(model.signal_groups)} signal groups. Set group to one of them."
-        )
-    if model.kind != "cherimoya" and dtype != "float32":
-        raise ModelError(
-            f"{model.path.name}: bpnet-lite computes DeepLIFT/SHAP in float32 and takes no dtype, but dtype says "
-            f"{dtype}. Set dtype to float32."
-        )
+    check_supported(model, outputs, group, dtype)
     began = time.perf_counter()
     report: dict[str, float | int | str] = {"n_shuffles": n_shuffles, "random_state": random_state}
     paths: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
@@ -110,6 +101,20 @@ def deep_lift_shap(
     report["seconds"] = time.perf_counter() - began
     report["loci_per_second"] = len(X) / float(report["seconds"])
     return scores, report
+
+
+def check_supported(model: SequenceModel, outputs: Sequence[str], group: int | None, dtype: str) -> None:
+    """Raise ModelError where several outputs would have to be attributed at once, or in a dtype that is not taken."""
+    if "counts" in outputs and group is None and len(model.signal_groups) > 1:
+        raise ModelError(
+            f"{model.path.name}: DeepLIFT/SHAP attributes one output, but this model predicts the counts of "
+            f"{len(model.signal_groups)} signal groups. Set group to one of them."
+        )
+    if model.kind != "cherimoya" and dtype != "float32":
+        raise ModelError(
+            f"{model.path.name}: bpnet-lite computes DeepLIFT/SHAP in float32 and takes no dtype, but dtype says "
+            f"{dtype}. Set dtype to float32."
+        )
 
 
 def _default_path(

@@ -11,7 +11,7 @@ import os
 import re
 import uuid
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -116,6 +116,7 @@ def _index(source: Path, fasta: Path, cache: Path) -> Path:
     """The index beside the file where it is there and not older, else one of our own in the cache."""
     beside = fasta.with_name(fasta.name + ".fai")
     if beside.exists() and beside.stat().st_mtime_ns >= fasta.stat().st_mtime_ns:
+        _check_whole(source, fasta, beside)
         return beside
     index = cache / f"{file_sha256(fasta, cache)}.fai"
     if index.exists():
@@ -163,11 +164,29 @@ def _check_fasta(source: Path, fasta: Path) -> None:
         raise InputError(f"{source.name}: no sequences in it. Was the download cut short?")
 
 
+def _check_whole(source: Path, fasta: Path, index: Path) -> None:
+    """An index that came with the file knows how long it was: a copy cut short would read as shorter sequences."""
+    size = fasta.stat().st_size
+    for name, length, offset, bases, width in _records_of(index):
+        # A line end follows a full line, but the last base of the file may have none behind it.
+        line_ends = (length - 1) // bases if length else 0
+        end = offset + length + line_ends * (width - bases)
+        if end > size:
+            raise InputError(
+                f"{source.name}: is cut short: by {index.name}, {name} ends at byte {end}, and the file has {size}. "
+                f"Copy it again, or remove {index.name} if it is of another file."
+            )
+
+
 def _chrom_sizes(index: Path) -> dict[str, int]:
-    sizes: dict[str, int] = {}
+    return {name: length for name, length, *_ in _records_of(index)}
+
+
+def _records_of(index: Path) -> Iterator[tuple[str, int, int, int, int]]:
+    """Name, length in bp, offset in bytes, and bp and bytes of a line, for every sequence of a .fai."""
     for number, line in enumerate(index.read_text().splitlines(), start=1):
-        fields = line.split("\t")
-        if len(fields) < 5 or not fields[1].isdigit():
+        name, *numbers = line.split("\t")[:5]
+        if len(numbers) < 4 or not all(text.isdigit() for text in numbers):
             raise InputError(f"{index.name} line {number}: not a FASTA index. Remove it; it is made again.")
-        sizes[fields[0]] = int(fields[1])
-    return sizes
+        length, offset, bases, width = map(int, numbers)
+        yield name, length, offset, bases, width

@@ -182,7 +182,7 @@ def discover_patterns(
     """
     n, width = len(pooled.scores), pooled.scores.shape[2]
     if n:
-        _check_parameters(parameters, width)
+        check_parameters(parameters, width)
     if not np.isfinite(pooled.scores).all():
         raise InputError("The attributions hold values that are not finite; TF-MoDISco needs numbers. Attribute again.")
     counts = _count_seqlets(pooled, parameters) if n else (0, 0)
@@ -209,8 +209,16 @@ def pattern_seqlet_mismatches(patterns: ModiscoPatterns, genome: Genome) -> int:
     return wrong
 
 
-def _check_parameters(parameters: Parameters, width: int) -> None:
-    """Refuse what modisco-lite answers with an IndexError or, worse, with nothing."""
+def check_parameters(parameters: Parameters, width: int) -> None:
+    """Refuse what modisco-lite answers with an IndexError or, worse, with nothing.
+
+    Args:
+        parameters: as in `modisco motifs`.
+        width: bp that are attributed.
+
+    Raises:
+        ExperimentError: a parameter does not fit the attributions, or modisco-lite cannot work with it.
+    """
     window, size = parameters.window, parameters.size
     if window > width:
         raise ExperimentError(
