@@ -156,11 +156,14 @@ def call_seqlets(
             neighbouring seqlets may overlap.
 
     Raises:
-        ValueError: the null was built for shorter spans.
+        ValueError: the null was built for shorter spans, or the threshold is no p-value.
         InstallationError: tangermeme has no such functions (see tangermeme_private).
     """
     from cherimoya_assets.analysis.tangermeme_private import decode_seqlets
 
+    # tangermeme checks it in the half that is not called here; above 1, or NaN, its loop would find no end.
+    if not threshold <= 1:
+        raise ValueError(f"the threshold must be a p-value of at most 1, not {threshold}")
     if max_seqlet_len > null.max_seqlet_len:
         raise ValueError(f"the null covers spans of at most {null.max_seqlet_len} bp, asked for {max_seqlet_len}")
     projected = np.ascontiguousarray(block.projected, dtype=np.float32)
