@@ -1,8 +1,12 @@
-"""Ways in which an experiment can be wrong, each with the sentence that it must get; what is odd but valid beside."""
+"""Ways in which an experiment can be wrong, each with the sentence that it must get; what is odd but valid beside.
+
+Shared by the tests of the preflight and of the command line.
+"""
 
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,8 +64,23 @@ def both(*damages: Callable[[Path], object]) -> Callable[[Path], object]:
     return lambda folder: [damage(folder) for damage in damages]
 
 
+def crlf(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes().replace(b"\n", b"\r\n"))
+
+
 def as_gzip(name: str, keep: int | None = None) -> Callable[[Path], object]:
     return lambda folder: (folder / f"{name}.gz").write_bytes(gzip.compress((folder / name).read_bytes())[:keep])
+
+
+def genome_shorter_than_its_index(folder: Path) -> None:
+    """A copy that broke off, beside the index of the whole file."""
+    import pyfaidx
+
+    pyfaidx.Faidx(str(folder / "genome.fa")).close()
+    index = folder / "genome.fa.fai"
+    cut("genome.fa", 5000)(folder)
+    later = (folder / "genome.fa").stat().st_mtime_ns + 10**9
+    os.utime(index, ns=(later, later))
 
 
 class Exploit:
@@ -92,6 +111,20 @@ def weights_of_another_configuration(folder: Path) -> None:
     payload = torch.load(folder / "model.torch", weights_only=True)
     payload["config"]["n_layers"] += 1
     torch.save(payload, folder / "model.torch")
+
+
+def model_with_nan(folder: Path) -> None:
+    import torch
+
+    payload = torch.load(folder / "model.torch", weights_only=True)
+    next(iter(payload["state_dict"].values())).fill_(float("nan"))
+    torch.save(payload, folder / "model.torch")
+
+
+def model_with_a_flipped_bit(folder: Path) -> None:
+    content = bytearray((folder / "model.torch").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.torch").write_bytes(content)
 
 
 PEAK = "chrA\t300\t340\n"
@@ -154,6 +187,33 @@ BAD_INPUTS = [
     BadInput(
         "threshold above one", change(seqlets={"threshold": 2}), r"`seqlets\.threshold`: .*less than or equal to 1"
     ),
+    BadInput("text for a list of paths", change(loci={"a": "b"}), r"`loci`"),
+    BadInput("a number for a path", change(sequences=7), r"`sequences`: a path is needed, found 7"),
+    BadInput("a list for a name", change(name=["tiny"]), r"`name`: must start with a letter"),
+    BadInput("a number for a model", change(model=5), r"`model`: a path, or a map from folds to paths, is needed"),
+    BadInput("a list for a section", change(modisco=[1]), r"`modisco`: Input should be a valid dictionary"),
+    BadInput(
+        "an alias that holds itself",
+        write("tiny.yaml", "name: tiny\nloci: &a [*a]\n"),
+        r"tiny\.yaml line 2: is not YAML: the alias `\*a` is not read here",
+    ),
+    BadInput("a seed that is none", change(random_state=2**32), r"`random_state`: .*less than 4294967296"),
+    BadInput(
+        "a precision that the model cannot take",
+        change(dtype="float64"),
+        r"model\.torch: cannot compute in float64.*Set dtype to one of float32",
+    ),
+    BadInput(
+        "an odd TF-MoDISco window",
+        change(modisco={"window": 15, "size": 10}),
+        r"modisco\.window is 15, and modisco-lite takes even windows only; use 14",
+    ),
+    BadInput(
+        "a seqlet longer than the TF-MoDISco window",
+        change(modisco={"window": 10, "size": 12}),
+        r"modisco\.size is 12, longer than modisco\.window \(10\)",
+    ),
+    BadInput("no step file", change(seqlets="k562.seqlets.json"), r"k562\.seqlets\.json: no such experiment file"),
     # the genome
     BadInput("no genome", remove("genome.fa"), r"genome\.fa: no such file.*`sequences`"),
     BadInput("empty genome", write("genome.fa", ""), r"genome\.fa: no sequences in it"),
@@ -178,6 +238,26 @@ BAD_INPUTS = [
         "truncated gz",
         both(as_gzip("genome.fa", keep=900), change(sequences="genome.fa.gz")),
         r"genome\.fa\.gz: cannot be decompressed.*cut short",
+    ),
+    BadInput(
+        "truncated genome",
+        genome_shorter_than_its_index,
+        r"genome\.fa: is cut short: by genome\.fa\.fai, chrB ends at byte \d+, and the file has 5000",
+    ),
+    BadInput(
+        "an index that is none",
+        both(write("genome.fa.fai", "chrA\tthree thousand\n")),
+        r"genome\.fa\.fai line 1: not a FASTA index",
+    ),
+    BadInput("a folder for a genome", change(sequences="."), r"no such file.*`sequences`"),
+    BadInput(
+        "only unplaced sequences",
+        both(
+            write("genome.fa", ">chrUn_1\nACGT\n>chrM\nACGT\n"),
+            write("peaks.bed", ""),
+            write("negatives.bed", ""),
+        ),
+        r"genome\.fa: every sequence of it looks unplaced or mitochondrial \(chrUn_1, chrM\)",
     ),
     BadInput("chromosome not in the genome", change(chroms=["chrZ"]), r"`chroms` names chrZ, not in genome\.fa"),
     # loci
@@ -208,6 +288,19 @@ BAD_INPUTS = [
         "peaks without chr",
         both(write("peaks.bed", "1\t300\t340\n"), replace("genome.fa", ">chrA", ">chr1")),
         r"peaks\.bed: chromosome 1 is not in genome\.fa.*1 is spelled chr1 there",
+    ),
+    BadInput(
+        "peaks with chr",
+        both(write("peaks.bed", "chr1\t300\t340\n"), replace("genome.fa", ">chrA", ">1")),
+        r"peaks\.bed: chromosome chr1 is not in genome\.fa.*chr1 is spelled 1 there",
+    ),
+    BadInput(
+        "chroms without chr", change(chroms=["A"]), r"`chroms` names A, not in genome\.fa.*A is spelled chrA there"
+    ),
+    BadInput(
+        "negatives of another genome",
+        write("negatives.bed", "2L\t300\t340\n"),
+        r"negatives\.bed: chromosome 2L is not .*one assembly",
     ),
     BadInput(
         "peaks of another genome",
@@ -252,6 +345,9 @@ BAD_INPUTS = [
         change(in_window=90),
         r"model\.torch: trims \d+ bp on each side, so an in_window of 90 leaves no profile",
     ),
+    BadInput("model with NaN", model_with_nan, r"model\.torch: \S+ holds NaN or infinity; its training diverged"),
+    BadInput("model with a flipped bit", model_with_a_flipped_bit, r"model\.torch: is damaged: the checksum of"),
+    BadInput("a folder for a model", change(model="."), r": cannot be read \(Is a directory\)"),
     BadInput("no such group", change(group=3), r"model\.torch: has 1 signal group\(s\), so there is no group 3"),
     BadInput("one fold missing", change(model={"a": "model.torch", "b": "b.torch"}), r"b\.torch: cannot be read"),
     BadInput(
@@ -266,6 +362,13 @@ BAD_INPUTS = [
     ),
     # motifs
     BadInput("no motif file", remove("motifs.meme"), r"motifs\.meme: no such file"),
+    BadInput("empty motif file", write("motifs.meme", ""), r"motifs\.meme line 1: expected `MEME version 4`"),
+    BadInput("binary motifs", write("motifs.meme", b"\x89PNG\xff\xfe"), r"motifs\.meme: is not text but binary data"),
+    BadInput(
+        "no motif file for the marginalization",
+        change(marginalize={"motifs": "own.meme"}),
+        r"own\.meme: no such file",
+    ),
     BadInput("MEME without motifs", write("motifs.meme", HEADER), r"motifs\.meme: no motifs in it"),
     BadInput("text for motifs", write("motifs.meme", "ACGT\n"), r"motifs\.meme line 1: expected `MEME version 4`"),
     BadInput(
@@ -303,11 +406,29 @@ BAD_INPUTS = [
     ),
 ]
 
+TEXTS = ("genome.fa", "peaks.bed", "negatives.bed", "motifs.meme", "tiny.yaml")
+
+
+def _without_last_line_end(path: Path) -> None:
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+
+
+def _in_lower_case(path: Path) -> None:
+    names_kept = [line if line[:1] == ">" else line.lower() for line in path.read_text().splitlines()]
+    path.write_text("\n".join(names_kept) + "\n")
+
+
 ODD_BUT_VALID = [
     ("nothing odd", lambda folder: None),
     ("no peaks at all", write("peaks.bed", "")),
     ("comments and headers", write("peaks.bed", "track name=x\nbrowser position\n# hello\n" + PEAK + "\n")),
     ("CRLF", write("peaks.bed", "chrA\t300\t340\r\nchrB\t400\t440\r\n")),
+    ("genome with CRLF", crlf("genome.fa")),
+    ("motifs with CRLF", crlf("motifs.meme")),
+    ("experiment file with CRLF", crlf("tiny.yaml")),
+    ("no line end at the end", lambda folder: [_without_last_line_end(folder / name) for name in TEXTS]),
+    ("genome in lower case", lambda folder: [_in_lower_case(folder / "genome.fa")]),
+    ("no negatives in the file", write("negatives.bed", "")),
     ("spaces for tabs", write("peaks.bed", "chrA 300 340\n")),
     ("a peak twice", write("peaks.bed", PEAK + PEAK)),
     ("peaks in gz", both(as_gzip("peaks.bed"), change(loci=["peaks.bed.gz"]))),

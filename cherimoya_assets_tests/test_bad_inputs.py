@@ -1,53 +1,68 @@
-"""Every bad input gets its one clear sentence, and nothing is executed or computed on the way."""
+"""On the command line, every bad input is its one sentence and a non-zero exit, before any model runs.
+
+Nothing is lost: what was stored before is there afterwards, and nothing is stored or started.
+"""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+import torch
 
-from cherimoya_assets.analysis.models import SequenceModel
-from cherimoya_assets.preflight import check_experiment
-from cherimoya_assets_tests.bad_inputs import BAD_INPUTS, ODD_BUT_VALID, BadInput
+from cherimoya_assets_tests.bad_inputs import BAD_INPUTS, BadInput
+from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
+BAD_INPUT = 2
 
+
+def files(home: Path) -> dict[str, bytes]:
+    """Everything in a home but the cache, which is safe to delete."""
+    return {
+        name: path.read_bytes()
+        for path in home.rglob("*")
+        if path.is_file() and not (name := path.relative_to(home).as_posix()).startswith("cache/")
+    }
+
+
+@pytest.mark.parametrize("verb", ["check", "run"])
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=str)
-def test_a_bad_input_gets_its_sentence(bad: BadInput, tmp_path, monkeypatch):
+def test_a_bad_input_is_its_sentence_and_a_non_zero_exit(bad: BadInput, verb, tmp_path, monkeypatch):
+    experiment = tiny_experiment(tmp_path / "tiny")
+    home = tmp_path / "home"
+    (home / "store" / "tiny").mkdir(parents=True)
+    (home / "store" / "tiny" / "earlier").write_text("what was stored before")
+    bad.damage(tmp_path / "tiny")
+    monkeypatch.setattr(torch.nn.Module, "__call__", lambda *_, **__: pytest.fail("a model was run"))
+    said = command(verb, experiment, "--home", home)
+    assert (said.code, said.out) == (BAD_INPUT, "")
+    assert len([line for line in said.err.splitlines() if re.search(bad.sentence, line)]) == 1, said.err
+    assert "Traceback" not in said.err
+    assert files(home) == {"store/tiny/earlier": b"what was stored before"}
+    assert not (tmp_path / "tiny" / "EXECUTED").exists()
+
+
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_several_problems_are_a_numbered_list(verb, tmp_path):
     experiment = tiny_experiment(tmp_path)
-    bad.damage(tmp_path)
-    monkeypatch.setattr(SequenceModel, "with_controls", lambda *_: pytest.fail("a model was run"))
-    problems = check_experiment(experiment, tmp_path / "cache")
-    matching = [problem for problem in problems if re.search(bad.sentence, problem)]
-    assert len(matching) == 1, problems
-    assert "\n" not in matching[0]
-    assert not (tmp_path / "EXECUTED").exists()
-
-
-@pytest.mark.parametrize(("name", "damage"), ODD_BUT_VALID, ids=[name for name, _ in ODD_BUT_VALID])
-def test_what_is_odd_but_valid_passes(name, damage, tmp_path):
-    experiment = tiny_experiment(tmp_path)
-    damage(tmp_path)
-    assert check_experiment(experiment, tmp_path / "cache") == []
-
-
-def test_all_problems_are_said_at_once(tmp_path):
-    experiment = tiny_experiment(tmp_path)
-    chosen = {"end before start", "bad negatives", "truncated model", "motif twice", "no such GPU"}
     for bad in BAD_INPUTS:
-        if bad.name in chosen:
+        if bad.name in ("no genome", "no model", "no motif file"):
             bad.damage(tmp_path)
-    problems = "\n".join(check_experiment(experiment, tmp_path / "cache"))
-    for bad in BAD_INPUTS:
-        if bad.name in chosen:
-            assert re.search(bad.sentence, problems), bad.name
+    said = command(verb, experiment, "--home", tmp_path / "home")
+    first, *rest = said.err.splitlines()
+    assert first == "3 problems:"
+    assert [line.split(".")[0].strip() for line in rest] == ["1", "2", "3"]
 
 
-def test_the_users_folder_is_left_as_it_was(tmp_path):
-    experiment = tiny_experiment(tmp_path / "mine")
-    before = sorted(path.name for path in (tmp_path / "mine").iterdir())
-    assert check_experiment(experiment, tmp_path / "cache") == []
-    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == before
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_a_home_that_cannot_be_written_is_one_sentence(verb, tmp_path):
+    experiment = tiny_experiment(tmp_path)
+    (tmp_path / "file").write_text("")
+    said = command(verb, experiment, "--home", tmp_path / "file" / "home")
+    assert (said.code, said.out) == (1, "")
+    assert re.fullmatch(r"\S+/file/home: cannot be written.*--home\.\n", said.err)
 
 
 def test_there_are_at_least_forty_bad_inputs():

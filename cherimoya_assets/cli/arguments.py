@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
+from cherimoya_assets.errors import StorageError
 from cherimoya_assets.home import HOME_NAME, Home, default_home
 
 
@@ -35,3 +37,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def chosen_home(arguments: argparse.Namespace) -> Home:
     """`--home`, or the home beside the experiment."""
     return Home(arguments.home.resolve()) if arguments.home else default_home(arguments.experiment)
+
+
+def writable_home(arguments: argparse.Namespace) -> Home:
+    """The chosen home, for a command that writes into it.
+
+    Raises:
+        StorageError: it cannot be made or written. Nothing is made to find that out.
+    """
+    home = chosen_home(arguments)
+    there = next(path for path in (home.root, *home.root.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "is no folder" if not there.is_dir() else "may not be written by you"
+        raise StorageError(f"{home.root}: cannot be written, {there} {reason}. Name a folder that can with --home.")
+    return home

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from cherimoya_assets.cli.arguments import add_device, add_experiment, add_home, chosen_home
+from cherimoya_assets.cli.arguments import add_device, add_experiment, add_home, writable_home
 from cherimoya_assets.errors import Problems
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cherimoya_assets.installation import verify_installation
     from cherimoya_assets.preflight import check_experiment
 
-    home = chosen_home(arguments)
+    home = writable_home(arguments)
     verify_installation()
     if problems := check_experiment(arguments.experiment, home.cache, device=arguments.device):
         raise Problems(problems)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cherimoya_assets.cli.arguments import add_device, add_experiment, add_home, chosen_home
+from cherimoya_assets.cli.arguments import add_device, add_experiment, add_home, writable_home
 from cherimoya_assets.errors import Problems
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cherimoya_assets.preflight import check_experiment
     from cherimoya_assets.walk import select_assets, select_chroms
 
-    home = chosen_home(arguments)
+    home = writable_home(arguments)
     verify_installation()
     if problems := check_experiment(arguments.experiment, home.cache, device=arguments.device):
         raise Problems(problems)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from cherimoya_assets.cli.arguments import add_home, chosen_home
+from cherimoya_assets.cli.arguments import add_home, writable_home
 from cherimoya_assets.errors import ExperimentError
 from cherimoya_assets.home import Home
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from cherimoya_assets.installation import verify_installation
     from cherimoya_assets.instance import open_instance
 
-    home = chosen_home(arguments)
+    home = writable_home(arguments)
     verify_installation()
     if port_is_taken(arguments.port):
         raise ExperimentError(f"--port {arguments.port}: something else listens there already. Name another port.")

@@ -194,6 +194,8 @@ def _sentence(file: str, detail: Any) -> str:
         said = "must start with a letter and hold only letters, digits and `_`, because it is an asset key"
     elif name == "device":
         said = "must be auto, cpu, cuda or cuda:N"
+    elif detail["type"] == "path_type":
+        said = "a path is needed"
     value = detail.get("input")
     found = f", found {value!r}" if isinstance(value, (str, int, float, bool, type(None))) and name else ""
     return f"{file}: `{name}`: {said}{found}." if name else f"{file}: {said}."

@@ -1,0 +1,62 @@
+"""`cherimoya-assets check`: what a run would do, from looking alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cherimoya_assets_tests.cli.command import command
+from cherimoya_assets_tests.tiny_experiment import tiny_experiment
+
+
+@pytest.fixture(autouse=True)
+def no_model_runs(monkeypatch):
+    monkeypatch.setattr(torch.nn.Module, "__call__", lambda *_, **__: pytest.fail("a model was run"))
+
+
+def facts(said) -> dict[str, str]:
+    """The lines behind the first, by their names."""
+    lines = [line[2:] for line in said.out.splitlines()[1:]]
+    return {line[:13].strip(): line[13:] for line in lines if line[:13].strip()}
+
+
+def test_a_good_experiment_is_ok_with_what_a_run_would_do(tmp_path):
+    experiment = tiny_experiment(tmp_path, {"output": ["counts", "profile"]})
+    said = command("check", experiment)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines()[0] == f"{experiment}: ok"
+    assert facts(said) == {
+        "loci": "5 of 6; lost: 1 edge",
+        "model": "model.torch (cherimoya)",
+        "heads": "counts, profile",
+        "attribution": "saturation_mutagenesis, the middle 20 of 150 bp",
+        "device": "cpu",
+        "motifs": "2 in motifs.meme",
+        "backgrounds": "4, drawn from 9",
+    }
+    assert "chrA 3, chrB 2, chrC 0" in said.out
+
+
+def test_losses_are_counted_as_a_run_counts_them(tmp_path):
+    """By hand: of chrA's three peaks one touches the exclusion list; of chrB's three one is at the edge; no chrC."""
+    experiment = tiny_experiment(tmp_path, {"chroms": ["chrA"], "exclusion_lists": ["x.bed"]})
+    (tmp_path / "x.bed").write_text("chrA\t900\t901\n")
+    said = command("check", experiment)
+    assert facts(said)["loci"] == "2 of 6; lost: 1 exclusion, 3 chromosome not selected"
+
+
+def test_without_motifs_or_negatives_nothing_is_marginalized(tmp_path):
+    experiment = tiny_experiment(tmp_path, {"negatives": None, "marginalize": {}})
+    assert facts(command("check", experiment))["backgrounds"].startswith("none, so nothing is marginalized")
+
+
+def test_folds_are_named(tmp_path):
+    experiment = tiny_experiment(tmp_path, {"model": {"a": "model.torch", "b": "model.torch"}})
+    said = facts(command("check", experiment))
+    assert said["model"] == "model.torch (cherimoya, fold a), model.torch (cherimoya, fold b)"
+
+
+def test_nothing_is_made_but_the_cache(tmp_path):
+    experiment = tiny_experiment(tmp_path)
+    assert command("check", experiment, "--home", tmp_path / "home").code == 0
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["cache"]
