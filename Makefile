@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Python compiles a module when it is first imported. Compiling every module of every package here takes most of the
+# minutes of an installation, and most of them are never imported.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 DEMO := cherimoya_assets/demo/yeast_atac.yaml
 DEMO_HOME ?= demo_home
 PORT ?= 3000
@@ -19,9 +22,9 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" || \
 		{ echo "Python 3.11, 3.12 or 3.13 is needed; set PYTHON=python3.12 for example."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP_INSTALL) --constraint requirements.lock torch
+	$(PIP_INSTALL) --no-deps --requirement requirements.lock
+	$(PIP_INSTALL) --no-deps --editable .
 	touch $(STAMP)
 
 demo: $(STAMP)
