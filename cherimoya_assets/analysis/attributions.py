@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cherimoya_assets.analysis.deep_lift import deep_lift_shap
+from cherimoya_assets.analysis.deep_lift import check_supported, deep_lift_shap
 from cherimoya_assets.analysis.models import SequenceModel
 from cherimoya_assets.analysis.mutagenesis import saturation_mutagenesis
 from cherimoya_assets.analysis.one_hot import SequenceBlock
@@ -108,7 +108,8 @@ def attribute(
         what each fold's computation says of itself.
 
     Raises:
-        ModelError: no fold, or a model whose window, groups or dtype do not fit. Nothing has been computed then.
+        ModelError: no fold, or a model whose window, groups or dtype do not fit, before anything is computed; and
+            what the method raises.
     """
     if not models:
         raise ModelError("no model was given; attributions are the mean over one or more folds. Name one in `model`.")
@@ -117,6 +118,8 @@ def attribute(
         model.check_window(length)
         model.check_group(group)
         model.check_dtype(dtype)
+        if algorithm == "deep_lift_shap":
+            check_supported(model, outputs, group, dtype)
     start = length // 2 - attr_window // 2
     end = start + attr_window
     # float64, so that the mean hangs on the folds and not on the order in which they are added.
