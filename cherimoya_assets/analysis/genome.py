@@ -43,9 +43,8 @@ class Genome:
 
     def fetch(self, chrom: str, start: int, end: int) -> str:
         """The bases of `[start, end)` in upper case; what reaches over an end of the chromosome is cut off."""
-        if end <= start:
-            return ""
-        return str(self._records[chrom][max(start, 0) : end].seq).upper()
+        start = max(start, 0)
+        return str(self._records[chrom][start:end].seq).upper() if end > start else ""
 
     def open(self) -> Any:
         """A `pyfaidx.Fasta` of it, to hand to tangermeme or memelite."""
@@ -119,8 +118,16 @@ def _index(source: Path, fasta: Path, cache: Path) -> Path:
         _check_whole(source, fasta, beside)
         return beside
     index = cache / f"{file_sha256(fasta, cache)}.fai"
-    if index.exists():
-        return index
+    if not index.exists():
+        _make_index(source, fasta, index)
+    modified = fasta.stat().st_mtime_ns
+    if index.stat().st_mtime_ns < modified:
+        # Its name says that it is of these very bytes, but pyfaidx goes by the time and would warn.
+        os.utime(index, ns=(modified, modified))
+    return index
+
+
+def _make_index(source: Path, fasta: Path, index: Path) -> None:
     index.parent.mkdir(parents=True, exist_ok=True)
     _check_fasta(source, fasta)
     import pyfaidx
@@ -136,7 +143,6 @@ def _index(source: Path, fasta: Path, cache: Path) -> Path:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return index
 
 
 def _check_fasta(source: Path, fasta: Path) -> None:
