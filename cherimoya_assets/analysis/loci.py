@@ -24,6 +24,17 @@ EXCLUDED = "exclusion"
 NOT_SELECTED = "chromosome not selected"
 STATUSES = (KEPT, EDGE, HAS_N, EXCLUDED, NOT_SELECTED)
 
+PLACED_COLUMNS = {
+    "locus_id": "object",
+    "source": "int64",
+    "chrom": "object",
+    "start": "int64",
+    "end": "int64",
+    "window_start": "int64",
+    "status": "object",
+}
+"""Columns and dtypes of a table of placed loci, in memory and stored."""
+
 EXCLUSION_CHUNK = 100
 """tangermeme marks exclusion regions in chunks of 100 bp: a locus that touches a marked chunk is left out."""
 
@@ -31,6 +42,9 @@ MOST_PROBLEMS = 20
 """A file of another format is wrong in every line; twenty sentences are enough to see it."""
 
 _HEADER = re.compile(r"#|(track|browser)(\s|$)")
+
+_WHOLE = re.compile(r"\s*-?[0-9]{1,18}\s*")
+"""`int` would take 1_000, digits of other scripts and more than int64 holds."""
 
 
 def read_loci(paths: Sequence[Path], chrom_sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
@@ -123,7 +137,7 @@ def place_windows(
         status[rows[sums[last] > sums[first]]] = EXCLUDED
     status[(window_start < 0) | (window_end > sizes)] = EDGE
     status[~loci["chrom"].isin(list(chroms)).to_numpy()] = NOT_SELECTED
-    return loci.assign(window_start=window_start, status=status)
+    return loci.assign(window_start=window_start, status=status).astype({"status": object})
 
 
 def loss_ledger(loci: pd.DataFrame) -> pd.DataFrame:
@@ -161,12 +175,9 @@ def _locus(line: str, chrom_sizes: Mapping[str, int] | None) -> tuple[str, int, 
             f"{len(fields)} column(s), but BED has at least three, separated by tabs: chrom, start, end. Fix the row."
         )
     chrom = fields[0].strip()
-    try:
-        start, end = int(fields[1]), int(fields[2])
-    except ValueError:
-        raise ValueError(
-            f"start {fields[1]!r} and end {fields[2]!r} must be whole numbers. Fix the row or remove it."
-        ) from None
+    if not (_WHOLE.fullmatch(fields[1]) and _WHOLE.fullmatch(fields[2])):
+        raise ValueError(f"start {fields[1]!r} and end {fields[2]!r} must be whole numbers. Fix the row or remove it.")
+    start, end = int(fields[1]), int(fields[2])
     if start < 0:
         raise ValueError(f"start {start} is negative; BED is 0-based. Fix the row or remove it.")
     if end <= start:

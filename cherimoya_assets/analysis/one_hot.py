@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.genome import Genome
-from cherimoya_assets.analysis.loci import HAS_N, KEPT
+from cherimoya_assets.analysis.loci import HAS_N, KEPT, PLACED_COLUMNS
 
 _ROW = np.full(256, 4, dtype=np.int8)
 for _index, _letter in enumerate(b"ACGT"):
@@ -51,7 +51,8 @@ class SequenceBlock:
     def read(cls, folder: Path) -> Self:
         with np.load(folder / "one_hot.npz", allow_pickle=False) as archive:
             one_hot = archive["arr_0"]
-        return cls((folder / "chrom.txt").read_text(), one_hot, pd.read_parquet(folder / "loci.parquet"))
+        loci = pd.read_parquet(folder / "loci.parquet").astype(PLACED_COLUMNS)
+        return cls((folder / "chrom.txt").read_text(), one_hot, loci)
 
 
 def one_hot_sequences(genome: Genome, loci: pd.DataFrame, chrom: str, in_window: int) -> SequenceBlock:
@@ -77,7 +78,7 @@ def one_hot_sequences(genome: Genome, loci: pd.DataFrame, chrom: str, in_window:
         rows[k] = encoded
     status = loci["status"].to_numpy(dtype=object, copy=True)
     status[candidates[~known]] = HAS_N
-    return SequenceBlock(chrom, np.ascontiguousarray(rows[known]), loci.assign(status=status))
+    return SequenceBlock(chrom, np.ascontiguousarray(rows[known]), loci.assign(status=status).astype(PLACED_COLUMNS))
 
 
 def encode(sequence: str) -> NDArray[np.int8]:
