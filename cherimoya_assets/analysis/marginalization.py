@@ -23,7 +23,7 @@ from cherimoya_assets.analysis.loci import KEPT
 from cherimoya_assets.analysis.models import SequenceModel
 from cherimoya_assets.analysis.one_hot import encode
 from cherimoya_assets.analysis.tables import typed_table
-from cherimoya_assets.errors import InputError
+from cherimoya_assets.errors import InputError, ModelError
 
 BACKGROUND_COLUMNS = {
     "locus_id": "object",
@@ -192,7 +192,7 @@ def marginalization_effects(
     dtype: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> EffectTable:
-    """Predict every background of one chromosome before and after every motif's consensus is put into its middle.
+    """Predict every background before and after every motif's consensus is put into its middle.
 
     The consensus is the most probable base of each column (A before C before G before T on a tie) and stands at
     `[L // 2 - w // 2, ... + w)`, as `tangermeme.ersatz.substitute` puts it. The model sees one background at a time, so
@@ -201,15 +201,16 @@ def marginalization_effects(
     Args:
         models: fold to loaded model; predictions are averaged over folds.
         genome, in_window: where the windows come from and how wide they are.
-        backgrounds: those of this chromosome.
+        backgrounds: those of one chromosome, or of several.
         motifs: name to probabilities, (4, width).
+        chrom: what the table is called: the chromosome's name, or "" for several.
         batch_size: sequences a forward pass; None takes it from the free memory.
         device, dtype: where and how the models compute.
         progress: called with (done, total) after each background.
 
     Raises:
         InputError: a motif is longer than the window.
-        ModelError: a model whose window or dtype does not fit.
+        ModelError: no fold, a model whose window or dtype does not fit, or folds that predict different things.
     """
     consensus = {name: consensus_sequence(matrix) for name, matrix in motifs.items()}
     for name, sequence in consensus.items():
@@ -217,10 +218,17 @@ def marginalization_effects(
             raise InputError(
                 f"motif {name!r} is {len(sequence)} bp long, but the model's input is {in_window}. Remove the motif."
             )
+    if not models:
+        raise ModelError("no model was given; effects are the mean over one or more folds.")
     some = next(iter(models.values()))
     for model in models.values():
         model.check_window(in_window)
         model.check_dtype(dtype)
+        if (model.signal_groups, model.trimming) != (some.signal_groups, some.trimming):
+            raise ModelError(
+                f"{model.path.name}: has signal groups {list(model.signal_groups)} and trims {model.trimming} bp, but "
+                f"{some.path.name} has {list(some.signal_groups)} and {some.trimming}. Name folds of one experiment."
+            )
     length, channels = some.output_length(in_window), sum(some.signal_groups)
     before_sum = np.zeros((channels, length), dtype=np.int64)
     after_sum = np.zeros((len(motifs), channels, length), dtype=np.int64)
@@ -228,8 +236,8 @@ def marginalization_effects(
     ids = list(backgrounds.table["locus_id"])
     counts = np.zeros((len(ids), len(motifs) + 1, groups))
     scores = np.zeros((len(ids), len(motifs) + 1, groups))
-    for k, start in enumerate(backgrounds.table["window_start"]):
-        X = insertions(encode(genome.fetch(chrom, int(start), int(start) + in_window)), list(consensus.values()))
+    for k, (where, start) in enumerate(backgrounds.table[["chrom", "window_start"]].itertuples(index=False)):
+        X = insertions(encode(genome.fetch(where, int(start), int(start) + in_window)), list(consensus.values()))
         predicted = [_predict(model, X, batch_size, device, dtype) for _, model in sorted(models.items())]
         counts[k] = np.mean([log_counts for _, log_counts, _ in predicted], axis=0)
         scores[k] = np.mean([score for _, _, score in predicted], axis=0)

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -200,12 +201,18 @@ class SequenceModel:
         `import cherimoya` lets GPUs multiply float32 matrices in TF32 and choose convolutions by a stopwatch, for the
         whole process: a BPNet's numbers would hang on whether cherimoya was imported before, and any model's on which
         convolution won. Here Cherimoya has TF32, as in `cherimoya attribute`, and the bpnet-lite models have torch's
-        default; convolutions are chosen by rule and without atomic adds. On a CPU none of this changes a number.
+        default; convolutions are chosen by rule and without atomic adds. On a CPU none of these changes a number.
+
+        What does on a CPU is how many threads share a sum. numba, which tangermeme and memelite read and match with,
+        sets OpenMP's number for the whole process, torch's too: a chromosome that came after such a call would differ
+        in its last bits. So the number is the one that torch had when the first model was opened.
         """
         import torch
 
         cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
         benchmark, deterministic = cudnn.benchmark, cudnn.deterministic
+        threads = torch.get_num_threads()
+        torch.set_num_threads(_threads())
         torch.set_float32_matmul_precision("high" if self.kind == "cherimoya" else "highest")
         cudnn.benchmark, cudnn.deterministic = False, True
         try:
@@ -213,6 +220,7 @@ class SequenceModel:
         finally:
             torch.set_float32_matmul_precision(precision)
             cudnn.benchmark, cudnn.deterministic = benchmark, deterministic
+            torch.set_num_threads(threads)
 
 
 def load_model(file: ModelFileLike, device: str = "cpu") -> SequenceModel:
@@ -221,6 +229,7 @@ def load_model(file: ModelFileLike, device: str = "cpu") -> SequenceModel:
     Raises:
         ModelError: missing, damaged, of another kind, or pickled and not trusted; says what to do.
     """
+    _threads()
     try:
         content = file.path.read_bytes()
     except OSError as error:
@@ -241,6 +250,14 @@ def load_model(file: ModelFileLike, device: str = "cpu") -> SequenceModel:
             f"where it came from, write `trusted: true` and `sha256: {fingerprint}` beside its path."
         )
     return _pickled(file.kind, file.path, content, fingerprint, device)
+
+
+@cache
+def _threads() -> int:
+    """Torch's number of threads when this was first asked."""
+    import torch
+
+    return int(torch.get_num_threads())
 
 
 def _cherimoya(path: Path, content: bytes, fingerprint: str, device: str) -> SequenceModel:
