@@ -111,7 +111,6 @@ def stage_jobs(lineage: ExperimentLineage) -> list[dg.UnresolvedAssetJobDefiniti
         dg.define_asset_job(
             f"{lineage.name}__{number}_{stage.name}",
             selection=dg.AssetSelection.assets(*stage.keys),
-            partitions_def=lineage.partitions if stage.partitioned else None,
             tags={"experiment": lineage.name},
             description="One chromosome a run." if stage.partitioned else "All chromosomes together.",
         )

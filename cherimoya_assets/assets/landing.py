@@ -19,7 +19,7 @@ import dagster as dg
 import pandas as pd
 
 from cherimoya_assets.errors import CherimoyaAssetsError
-from cherimoya_assets.resources.storage import AssetStore, Stored
+from cherimoya_assets.resources.storage import AssetStore, Manifest, Stored
 
 PREVIEW_ROWS = 10
 
@@ -49,7 +49,8 @@ def land(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[Any]]:
     """Yield the events of one materialization, or of one refused materialization.
 
-    `checks` are results for `key`. With `blocking`, one that did not pass with severity ERROR stops the landing.
+    `preview` is the table that the UI shows the first rows of; without one it shows the stored files. `checks` are
+    results for `key`. With `blocking`, one that did not pass with severity ERROR stops the landing.
 
     Raises:
         dagster.Failure: a blocking check did not pass. Nothing was stored.
@@ -72,8 +73,9 @@ def land(
             **metadata,
             "seconds": watch.seconds,
             "peak_memory_mb": peak_memory_mb(),
+            "device": stamp["device"],
             "provenance": dg.MetadataValue.json(dict(stamp)),
-            **({} if preview is None else {"preview": table(preview)}),
+            "preview": table(stored_files(staged.manifest) if preview is None else preview),
         },
     )
 
@@ -86,6 +88,13 @@ def check(key: dg.AssetKey, name: str, passed: bool, description: str, *, warn: 
         passed=bool(passed),
         description=description,
         severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
+    )
+
+
+def stored_files(manifest: Manifest) -> pd.DataFrame:
+    """What a value that is no table consists of."""
+    return pd.DataFrame(
+        {"file": [file.name for file in manifest.files], "bytes": [file.size for file in manifest.files]}
     )
 
 
