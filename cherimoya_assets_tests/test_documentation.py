@@ -127,8 +127,13 @@ def test_defaults_that_differ_from_cherimoya_are_those_of_the_model():
     from cherimoya_cli import defaults
 
     experiment = Experiment.model_validate(A_WHOLE_EXPERIMENT)
-    ours = {"algorithm": experiment.algorithm, "marginalize.shuffle": experiment.marginalize.shuffle}
+    ours = {
+        "algorithm": experiment.algorithm,
+        "device": experiment.device,
+        "marginalize.shuffle": experiment.marginalize.shuffle,
+    }
     theirs = {
+        "device": defaults.default_attribute_parameters["device"],
         "algorithm": defaults.default_attribute_parameters["algorithm"],
         "marginalize.shuffle": defaults.default_marginalize_parameters["shuffle"],
     }

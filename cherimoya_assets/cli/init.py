@@ -22,7 +22,7 @@ name: my_experiment                 # letters, digits and _; the first part of e
 sequences: genome.fa                # FASTA, plain or .gz
 loci: peaks.narrowPeak              # BED or narrowPeak, plain or .gz; several as [a.bed, b.bed]
 # negatives: negatives.bed          # backgrounds that motifs are inserted into; `cherimoya negatives` makes them
-# exclusion_lists: [exclusion.bed]  # loci that touch these regions are left out
+# exclusion_lists: [exclusion.bed]  # loci whose window touches these regions are left out
 # chroms: [chr1, chr2]              # default: every main chromosome of the FASTA, largest first
 
 # --- The model ---

@@ -2,7 +2,7 @@
 
 What belongs here: keys, types, defaults, and combinations that are impossible whatever the files hold. What does not:
 looking at the files (`preflight.py`). Names and defaults are those of cherimoya's parameter JSON, `modisco motifs`,
-`modisco report` and `ttl`; where we differ, the field's description says so.
+`modisco report` and `ttl`; where we differ, the class says so.
 """
 
 from __future__ import annotations
@@ -124,7 +124,11 @@ class MarginalizeParameters(Section):
 
 
 class Experiment(Section):
-    """One experiment. Paths are absolute once the file is read."""
+    """One experiment. Paths are absolute once the file is read.
+
+    Other than in cherimoya's files, the default of `algorithm` is saturation mutagenesis, `chroms` None is every main
+    chromosome of the FASTA, `device` is auto, and `batch_size` None is what the free memory holds.
+    """
 
     name: Annotated[str, Field(pattern=NAME)]
     sequences: Path
