@@ -47,7 +47,10 @@ def backgrounds_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
         **lineage.spec(
             BACKGROUNDS,
             partitioned=False,
-            code_version=lineage.code_version(BACKGROUNDS, sorted(parameters.items()), experiment.in_window),
+            # The selected chromosomes are no input that Dagster sees, but another selection is another draw.
+            code_version=lineage.code_version(
+                BACKGROUNDS, sorted(parameters.items()), experiment.in_window, lineage.chroms
+            ),
             kinds={"pandas"},
         ),
     )
@@ -125,7 +128,8 @@ def effects_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 "motif_database": lineage.input_version(lineage.marginalize_motif_file),
             }
         table = effects.table
-        wanted = len(motifs) * len(backgrounds.on(chrom).table) * (table[["head", "group"]].drop_duplicates().shape[0])
+        groups = len(next(iter(models.values())).signal_groups)
+        wanted = len(motifs) * len(backgrounds.on(chrom).table) * 2 * groups
         finite = np.isfinite(table[["before", "after"]].to_numpy(float)).all()
         yield from land(
             lineage.store,

@@ -88,7 +88,7 @@ def seqlets_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefinition:
             stamp=lineage.stamp(STEP, inputs, parameters.model_dump(), "cpu"),
             watch=watch,
             checks=[
-                in_window(key, found, attributions, parameters.additional_flanks),
+                in_window(key, found, attributions),
                 matches_genome(key, found, attributions, lineage.genome),
             ],
             metadata={
@@ -102,28 +102,23 @@ def seqlets_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefinition:
     return seqlets
 
 
-def in_window(
-    key: dg.AssetKey, seqlets: SeqletTable, attributions: AttributionBlock, flanks: int
-) -> dg.AssetCheckResult:
-    """Every seqlet lies in the attributed window of its locus; only its added flanks may reach over the edge."""
+def in_window(key: dg.AssetKey, seqlets: SeqletTable, attributions: AttributionBlock) -> dg.AssetCheckResult:
+    """Every seqlet lies in the attributed window of its locus, flanks included."""
     table, width = seqlets.table, attributions.scores.shape[-1]
     starts = attributions.window_start[table["example_idx"].to_numpy()]
-    outside = (
-        (table["start"] < starts - flanks) | (table["end"] > starts + width + flanks) | (table["start"] >= table["end"])
-    )
+    outside = (table["start"] < starts) | (table["end"] > starts + width) | (table["start"] >= table["end"])
     return check(key, "in_window", not outside.any(), f"{int(outside.sum())} of {len(table)} lie outside their window")
 
 
 def matches_genome(
     key: dg.AssetKey, seqlets: SeqletTable, attributions: AttributionBlock, genome: Genome
 ) -> dg.AssetCheckResult:
-    """The bases that were attributed equal the FASTA at the seqlet's coordinates (where the window has bases)."""
+    """The bases that were attributed equal the FASTA at the seqlet's coordinates."""
     import numpy as np
 
-    alphabet, wrong, width = np.array(list("ACGT")), 0, attributions.scores.shape[-1]
+    alphabet, wrong = np.array(list("ACGT")), 0
     for row, start, end in seqlets.table[["example_idx", "start", "end"]].itertuples(index=False):
         offset = int(attributions.window_start[row])
-        start, end = max(start, offset), min(end, offset + width)
         bases = attributions.one_hot[row, :, start - offset : end - offset]
         wrong += "".join(alphabet[bases.argmax(axis=0)]) != genome.fetch(seqlets.chrom, int(start), int(end))
     return check(key, "matches_genome", not wrong, f"{wrong} of {len(seqlets.table)} differ from the FASTA")

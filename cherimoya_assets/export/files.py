@@ -210,7 +210,7 @@ class _Head:
         tables = self._load_all(self.lineage.key("marginalization_effects"))
         effects = pooled_effects(self.lineage, dict(zip(self.lineage.chroms, tables, strict=True)))
         path.mkdir()
-        write_bpnetlite_layout(effects, read_motifs(self.lineage.marginalize_motif_file), path)
+        write_bpnetlite_layout(effects, path, minimal=self.lineage.experiment.marginalize.minimal)
 
     def _manifest(self, key: dg.AssetKey, partition: str | None) -> Manifest | None:
         return self.lineage.store.manifest(tuple(key.path), partition)

@@ -1,17 +1,18 @@
 """The marginalization report: what bpnet-lite's report shows, from stored numbers, on one page that needs nothing else.
 
 What belongs here: drawing pooled effects. What does not: predicting them. Every text of a motif goes through Jinja's
-autoescape; a file is never named after a motif without `safe_file_name`.
+autoescape; a file is never named after a motif without `safe_file_names`.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
@@ -19,12 +20,13 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.effect_summary import effect_summary
-from cherimoya_assets.analysis.marginalization import EffectTable
+from cherimoya_assets.analysis.marginalization import EffectTable, consensus_sequence
+from cherimoya_assets.errors import InputError
 from cherimoya_assets.reports.contribution_logo import LETTERS, contribution_logo
 
 PAGE = "marginalization.html"
 
-WIDTH, HEIGHT, SIDE = 300, 74, 92
+WIDTH, HEIGHT, SIDE = 260, 74, 92
 """Pixels: width and height of a profile, side of a scatter plot."""
 
 MARGIN = 14
@@ -48,18 +50,29 @@ def write_marginalization_report(
         folder: an existing folder.
         minimal: leave out the profiles before and after, as cherimoya's `minimal` does.
         title: what the page is about.
+
+    Raises:
+        InputError: the effects are of other motifs.
     """
+    if {name: consensus_sequence(matrix) for name, matrix in motifs.items()} != dict(
+        zip(effects.motifs, effects.consensus, strict=True)
+    ):
+        raise InputError(
+            "the motif database is not the one that the effects were computed with. "
+            "Materialize marginalization_effects again."
+        )
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files(__package__).joinpath("marginalization.html.j2").read_text())
+    template = environment.from_string(files(__package__).joinpath("marginalization.html.j2").read_text("utf-8"))
     page = template.render(
         title=title,
+        n_motifs=len(effects.motifs),
         n_backgrounds=effects.n_backgrounds,
         length=effects.profile_before.shape[-1],
         minimal=minimal,
         letters=LETTERS,
         rows=_rows(effects, motifs, minimal) if effects.n_backgrounds else [],
     )
-    (folder / PAGE).write_text(page)
+    (folder / PAGE).write_text(page, encoding="utf-8")
 
 
 def ranked_motifs(effects: EffectTable) -> list[int]:
@@ -80,16 +93,14 @@ def effects_digest(effects: EffectTable, top: int = 10) -> str:
         "|---|---|---|---|",
     ]
     for k in ranked_motifs(effects)[:top]:
-        name = re.sub(r"([\\`*_\[\]()#|<>!~])", r"\\\1", html.escape(effects.motifs[k]))
+        name = re.sub(r"([\\`*_\[\]()#|<>!~])", r"\\\1", html.escape(effects.motifs[k], quote=False))
         said = counts[effects.motifs[k]]
         score = profile[effects.motifs[k]]["mean"]
         lines.append(f"| {name} | {_short(effects.consensus[k])} | {said['mean']} ({said['interval']}) | {score} |")
     return "\n".join(lines)
 
 
-def write_bpnetlite_layout(
-    effects: EffectTable, motifs: Mapping[str, NDArray[np.float64]], folder: Path, *, minimal: bool = True
-) -> None:
+def write_bpnetlite_layout(effects: EffectTable, folder: Path, *, minimal: bool) -> None:
     """Write the folder that `cherimoya marginalize` would have written: `marginalization.html` and a PNG a plot.
 
     Columns, order, file names and scales are bpnet-lite's. A motif's name that is no safe file name is made one, and is
@@ -112,9 +123,9 @@ def write_bpnetlite_layout(
     header = ["name", "sequence"] + ([] if minimal else ["profile (before)", "profile (after)"])
     header += ["profile (diff)", "counts"]
     rows = []
+    ranked = ranked_motifs(effects) if effects.n_backgrounds else []
     with _Plots() as plots:
-        for number, k in enumerate(ranked_motifs(effects) if effects.n_backgrounds else []):
-            name = safe_file_name(effects.motifs[k], number)
+        for k, name in zip(ranked, safe_file_names([effects.motifs[k] for k in ranked]), strict=True):
             images = []
             if not minimal:
                 plots.profile(before, limits["before"], "0.5", folder / f"{name}.profile.before.png")
@@ -132,21 +143,35 @@ def write_bpnetlite_layout(
             images += [f"{name}.profile.diff.png", f"{name}.counts.png"]
             shown = html.escape(effects.motifs[k].replace(" ", "_").replace("/", "-"))
             cells = [shown, _short(effects.consensus[k])]
-            cells += [f'<img src="{html.escape(image, quote=True)}" width="240" >' for image in images]
+            # A colon would make a scheme of what stands before it.
+            cells += [f'<img src="{quote(image, safe="()+,")}" width="240" >' for image in images]
             rows.append("    <tr>\n" + "".join(f"      <td>{cell}</td>\n" for cell in cells) + "    </tr>\n")
     head = "".join(f"      <th>{column}</th>\n" for column in header)
-    (folder / PAGE).write_text(
+    page = (
         '<table border="1" class="dataframe">\n  <thead>\n    <tr style="text-align: right;">\n'
         f"{head}    </tr>\n  </thead>\n  <tbody>\n{''.join(rows)}  </tbody>\n</table>"
     )
+    # Like bpnet-lite's, the page names no encoding, so it is kept to what all have in common.
+    (folder / PAGE).write_bytes(page.encode("ascii", "xmlcharrefreplace"))
 
 
-def safe_file_name(motif: str, number: int) -> str:
-    """bpnet-lite's file name of a motif where that is safe, else one made of its safe letters and a number."""
-    name = motif.replace(" ", "_").replace("/", "-")
-    if re.fullmatch(r"[A-Za-z0-9(][A-Za-z0-9._+:(),-]{0,99}", name):
-        return name
-    return f"motif_{number}_{re.sub(r'[^A-Za-z0-9]+', '_', name)[:60].strip('_')}"
+def safe_file_names(motifs: Sequence[str]) -> list[str]:
+    """bpnet-lite's file name of each motif where that is safe and still free, else one of safe letters and a number.
+
+    Two names never differ in upper and lower case alone, which some file systems do not tell apart.
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for number, motif in enumerate(motifs):
+        name = motif.replace(" ", "_").replace("/", "-")
+        if not re.fullmatch(r"[A-Za-z0-9(][A-Za-z0-9._+:(),-]{0,99}", name) or name.lower() in taken:
+            letters = re.sub(r"[^A-Za-z0-9]+", "_", name)[:60].strip("_")
+            name = f"motif_{number}_{letters}"
+            while name.lower() in taken:
+                name += "_"
+        names.append(name)
+        taken.add(name.lower())
+    return names
 
 
 def _rows(effects: EffectTable, motifs: Mapping[str, NDArray[np.float64]], minimal: bool) -> list[dict[str, Any]]:
@@ -282,7 +307,7 @@ class _Plots:
         self._axes.plot(values.T, color=color)
         self._axes.set_xlim(0, values.shape[-1])
         self._axes.set_ylim(*ylim)
-        self._figure.savefig(path)
+        self._save(path)
 
     def counts(
         self,
@@ -298,11 +323,16 @@ class _Plots:
         self._axes.scatter(before, after, color="m", s=5)
         self._axes.set_xlim(*xlim)
         self._axes.set_ylim(*ylim)
-        self._figure.savefig(path)
+        self._save(path)
 
     def _clear(self, xlabel: str, ylabel: str) -> None:
         self._axes.clear()
         self._axes.spines[["top", "right"]].set_visible(False)
         self._axes.set_xlabel(xlabel, fontsize=12)
         self._axes.set_ylabel(ylabel, fontsize=12)
-        self._axes.tick_params(axis="y", labelsize=12)
+
+    def _save(self, path: Path) -> None:
+        # As `plt.yticks(fontsize=12)` does: the labels grow after the places of the ticks are chosen.
+        for label in self._axes.get_yticklabels():
+            label.set_fontsize(12)
+        self._figure.savefig(path)
