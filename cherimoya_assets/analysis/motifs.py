@@ -26,8 +26,8 @@ def read_motifs(path: Path) -> dict[str, NDArray[np.float64]]:
     """Read every motif of a MEME file.
 
     Returns:
-        Name to probabilities, shape (4, width), rows A, C, G, T, in file order. The name is everything after `MOTIF `,
-        as memelite reads it (`MA0271.1 ARG80`).
+        Name to probabilities, shape (4, width), rows A, C, G, T, in file order. The name is every word after `MOTIF`,
+        joined by one blank, as memelite reads it (`MA0271.1 ARG80`).
 
     Raises:
         InputError: the file is missing, is not MEME, or has no motifs.
@@ -52,7 +52,7 @@ def read_motifs(path: Path) -> dict[str, NDArray[np.float64]]:
         if not lines[at].startswith("MOTIF"):
             at += 1
             continue
-        where, name = f"{path.name} line {at + 1}", lines[at][5:].strip()
+        where, name = f"{path.name} line {at + 1}", " ".join(lines[at][5:].split())
         end = next((k for k in range(at + 1, len(lines)) if lines[k].startswith("MOTIF")), len(lines))
         try:
             if not name or not name.isprintable():
