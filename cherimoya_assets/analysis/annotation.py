@@ -44,8 +44,9 @@ class AnnotatedSeqlets:
     """The seqlets of one chromosome, each with its nearest motif.
 
     table: the rows and columns of the SeqletTable, and motif (its name in the database), score (-ln p, infinite where
-        p is 0), p_motif, offset (where the motif begins, in bp after the seqlet's first base; negative when the motif
-        begins before the seqlet), overlap (bp), strand ("-": the motif's reverse complement matches).
+        p is 0), p_motif, strand ("-": the motif's reverse complement matches), overlap (bp), and offset as memelite
+        counts it: bp of the motif, turned where strand is "-", that lie before the seqlet's first base. The motif
+        begins at start - offset.
     """
 
     chrom: str
