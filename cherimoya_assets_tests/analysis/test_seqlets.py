@@ -11,10 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cherimoya_assets.analysis.attributions import AttributionBlock, attribute
-from cherimoya_assets.analysis.loci import interleave, place_windows, read_loci
+from cherimoya_assets.analysis.attributions import AttributionBlock
 from cherimoya_assets.analysis.modisco import pool_blocks
-from cherimoya_assets.analysis.one_hot import one_hot_sequences
 from cherimoya_assets.analysis.seqlets import (
     COLUMNS,
     SeqletNull,
@@ -25,11 +23,8 @@ from cherimoya_assets.analysis.seqlets import (
     seqlet_null,
 )
 from cherimoya_assets.errors import InputError
-from cherimoya_assets_tests.demo_inputs import IN_WINDOW, demo_genome, demo_model
-from cherimoya_assets_tests.narrow_demo import DEMO
+from cherimoya_assets_tests.demo_inputs import ATTR_WINDOW, ATTRIBUTED, demo_attributions
 
-CHROMS = ("chrIX", "chrIII", "chrVI", "chrI")
-ATTR_WINDOW = 400
 TIED = 8
 """Loci of chrI that are given the contributions of as many of chrIX: their seqlets have equal p-values and attributions
 at other places, so that the order of rows decides."""
@@ -58,35 +53,15 @@ class Real:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory) -> Real:
-    folder = tmp_path_factory.mktemp("real")
-    rows = [line for line in (DEMO / "peaks.narrowPeak").read_text().splitlines() if line.split("\t")[0] in CHROMS]
-    files = [folder / "first.narrowPeak", folder / "second.narrowPeak"]
-    for file, own in zip(files, (rows[::3], rows[1::3] + rows[2::3]), strict=True):
-        file.write_text("\n".join(own) + "\n")
-    genome = demo_genome(folder)
-    loci = place_windows(interleave(read_loci(files), CHROMS), genome.chrom_sizes, IN_WINDOW, None, CHROMS)
-    blocks = {}
-    for chrom in CHROMS:
-        sequences = one_hot_sequences(genome, loci[loci["chrom"] == chrom], chrom, IN_WINDOW)
-        made, _ = attribute(
-            {"model": demo_model()},
-            sequences,
-            outputs=("counts",),
-            algorithm="deep_lift_shap",
-            attr_window=ATTR_WINDOW,
-            group=0,
-            batch_size=None,
-            dtype="float32",
-            device="cpu",
-            n_shuffles=2,
-            random_state=0,
-            warning_threshold=None,
-            fast=True,
-        )
-        blocks[chrom] = made["counts"]
+    made = demo_attributions()
+    files = [tmp_path_factory.mktemp("real") / name for name in ("first.narrowPeak", "second.narrowPeak")]
+    for file, text in zip(files, made.bed, strict=True):
+        file.write_text(text)
+    tied = {}
     for field in ("scores", "one_hot"):
-        getattr(blocks["chrI"], field)[:TIED] = getattr(blocks["chrIX"], field)[:TIED]
-    return Real(files, loci, blocks)
+        tied[field] = getattr(made.blocks["chrI"], field).copy()
+        tied[field][:TIED] = getattr(made.blocks["chrIX"], field)[:TIED]
+    return Real(files, made.loci, {**made.blocks, "chrI": replace(made.blocks["chrI"], **tied)})
 
 
 def called(real: Real, null: SeqletNull | None = None, **parameters) -> list[SeqletTable]:
@@ -163,7 +138,7 @@ def test_bed_is_the_text_that_cherimoya_seqlets_writes(real, tmp_path, parameter
     np.save(tmp_path / "idxs.npy", real.loci["status"].to_numpy() == "kept")
     content = {
         **parameters,
-        "chroms": list(CHROMS),
+        "chroms": list(ATTRIBUTED),
         "loci": [str(file) for file in real.files],
         "ohe_filename": str(tmp_path / "ohe.npz"),
         "attr_filename": str(tmp_path / "attr.npz"),
