@@ -13,6 +13,7 @@ from cherimoya_assets.build import build_defs, stages
 from cherimoya_assets.demo import DEMO_EXPERIMENT
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
+from cherimoya_assets.instance import open_instance
 
 DEMO = DEMO_EXPERIMENT.parent
 HEADS = ("counts", "profile")
@@ -52,19 +53,23 @@ def narrow_experiment(folder: Path, changes: Mapping[str, object] | None = None)
     return path
 
 
-def materialize_everything(experiment_file: Path, home: Path) -> tuple[str, ...]:
-    """Observe the inputs and walk the stages on a persistent instance; returns the chromosomes."""
+def materialize_everything(experiment_file: Path, home: Path) -> list[dg.AssetCheckEvaluation]:
+    """Observe the inputs and run the stage jobs on a persistent instance; returns what every check found."""
     experiment = read_experiment(experiment_file)
     lineage = ExperimentLineage(experiment, Home(home))
     defs = build_defs([experiment], home)
-    lineage.home.dagster.mkdir(parents=True, exist_ok=True)
-    (lineage.home.dagster / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    with dg.DagsterInstance.from_config(str(lineage.home.dagster)) as instance:
+    inputs = [node.key for node in defs.resolve_asset_graph().asset_nodes if node.is_observable]
+    evaluations: list[dg.AssetCheckEvaluation] = []
+    with open_instance(lineage.home) as instance:
+        everything = defs.resolve_implicit_global_asset_job_def()
+        assert everything.execute_in_process(instance=instance, asset_selection=inputs).success
         for number, stage in enumerate(stages(lineage), start=1):
             job = defs.resolve_job_def(f"{lineage.name}__{number}_{stage.name}")
             for chrom in lineage.chroms if stage.partitioned else (None,):
-                assert job.execute_in_process(instance=instance, partition_key=chrom).success
-    return lineage.chroms
+                result = job.execute_in_process(instance=instance, partition_key=chrom)
+                assert result.success
+                evaluations += result.get_asset_check_evaluations()
+    return evaluations
 
 
 def _first_rows(text: str) -> str:

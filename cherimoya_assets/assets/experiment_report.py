@@ -70,6 +70,9 @@ def experiment_report_asset(lineage: ExperimentLineage, upstream: Sequence[dg.As
                 for asset in shown
                 for partition, manifest in manifests(lineage, asset)
             }
+            inputs["peaks"] = lineage.input_version(*lineage.experiment.loci)
+            if lineage.motif_file is not None:
+                inputs["motif_database"] = lineage.input_version(lineage.motif_file)
         yield from land(
             lineage.store,
             key,

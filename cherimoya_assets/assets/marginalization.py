@@ -180,6 +180,7 @@ def report_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 PAGE,
             )
         inputs = {f"effects[{c}]": lineage.store.manifest(tuple(source.path), c).version for c in lineage.chroms}
+        inputs["motif_database"] = lineage.input_version(lineage.marginalize_motif_file)
         yield from land(
             lineage.store,
             key,

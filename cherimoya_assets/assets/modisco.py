@@ -64,6 +64,8 @@ def modisco_patterns_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDe
             patterns = discover_patterns(pooled, lineage.experiment.modisco, log=context.log.info)
             matches = patterns_match_genome(key, patterns, pooled, lineage.genome)
         inputs = {f"attributions[{c}]": lineage.store.manifest(tuple(source.path), c).version for c in lineage.chroms}
+        inputs["peaks"] = lineage.input_version(*lineage.experiment.loci)
+        inputs["genome"] = lineage.input_version(lineage.experiment.sequences)
         table = patterns.seqlets
         yield from land(
             lineage.store,
