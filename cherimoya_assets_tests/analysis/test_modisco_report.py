@@ -26,7 +26,13 @@ from cherimoya_assets_tests.analysis.planted_motifs import MOTIFS, PARAMETERS
 FEW = {"n_examples": 1, "n_matches": 2}
 """Drawing is what costs."""
 
-HOSTILE = ("../../x", "<script>alert(1)</script> <b>bold</b>", "a/b&c \"quoted\" 'too'", "CON", "nul{{ 7 * 7 }}")
+HOSTILE = (
+    "../../<b>x</b>",
+    "<script>alert(1)</script> <b>bold</b>",
+    "<b>a/b&c \"quoted\" 'too'</b>",
+    "/etc/<b>{{ 7 * 7 }}</b>",
+)
+"""Names of the planted motifs, one of which is the nearest match of every pattern."""
 
 
 def meme(names_and_words):
