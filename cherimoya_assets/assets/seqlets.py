@@ -12,6 +12,7 @@ from cherimoya_assets.analysis.genome import Genome
 from cherimoya_assets.analysis.seqlets import SeqletNull, SeqletTable, call_seqlets, seqlet_null
 from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors
 from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.versions import current_inputs
 
 NULL, STEP = "seqlet_null", "seqlets"
 
@@ -30,17 +31,18 @@ def seqlet_null_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefinit
         **lineage.spec(
             NULL,
             partitioned=False,
-            code_version=lineage.code_version(NULL, max_seqlet_len, packages=PACKAGES),
+            # Pooled over other chromosomes it is another null, also where one was only taken away.
+            code_version=lineage.code_version(NULL, max_seqlet_len, lineage.chroms, packages=PACKAGES),
             kinds={"numpy"},
         ),
     )
     def seqlet_null_(context: dg.AssetExecutionContext, attributions: dict):
         watch = Stopwatch()
         with reader_errors():
+            inputs = current_inputs(lineage, key, None)
             null = seqlet_null(
                 [attributions[chrom].projected for chrom in lineage.chroms], max_seqlet_len=max_seqlet_len
             )
-        inputs = {f"attributions[{c}]": lineage.store.manifest(tuple(source.path), c).version for c in lineage.chroms}
         yield from land(
             lineage.store,
             key,
@@ -74,12 +76,8 @@ def seqlets_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefinition:
     def seqlets(context: dg.AssetExecutionContext, attributions: AttributionBlock, null: SeqletNull):
         watch, chrom = Stopwatch(), context.partition_key
         with reader_errors():
+            inputs = current_inputs(lineage, key, chrom)
             found = call_seqlets(attributions, null, **parameters.model_dump())
-        inputs = {
-            "attributions": lineage.store.manifest(tuple(source.path), chrom).version,
-            NULL: lineage.store.manifest(tuple(null_key.path), None).version,
-            "genome": lineage.input_version(lineage.experiment.sequences),
-        }
         n = len(found.table)
         yield from land(
             lineage.store,
