@@ -1,6 +1,7 @@
 """Content hashes of input files, cached so that a 3 GB genome is read once and not at every look.
 
-What belongs here: hashing bytes on disk. What does not: deciding what a hash means (an asset's data version, say).
+What belongs here: hashing bytes on disk, and remembering what was found in files. What does not: deciding what a hash
+means (an asset's data version, say).
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def file_sha256(path: Path, cache: Path | None = None) -> str:
@@ -22,23 +25,38 @@ def file_sha256(path: Path, cache: Path | None = None) -> str:
         OSError: the file cannot be read.
     """
     path = path.resolve()
-    stat = path.stat()
-    state = [str(path), stat.st_size, stat.st_mtime_ns]
     if cache is None:
         return _digest(path)
-    entry = cache / "hashes" / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
+    return str(remembered([path], cache, "sha256", lambda: _digest(path)))
+
+
+def remembered(paths: Sequence[Path], cache: Path, what: str, compute: Callable[[], Any]) -> Any:
+    """What `compute` finds in files, computed once as long as path, size and modification time of each are the same.
+
+    Args:
+        paths: the files, in an order that matters.
+        cache: the folder to remember it in.
+        what: names the question; two questions about the same files have two names.
+        compute: gives what JSON can hold.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    state = [what, *([str(path), stat.st_size, stat.st_mtime_ns] for path, stat in _stats(paths))]
+    name = combined_sha256(what, *(str(path.resolve()) for path in paths))
+    entry = cache / "hashes" / f"{name[:32]}.json"
     try:
         remembered = json.loads(entry.read_text())
         if remembered["state"] == state:
-            return str(remembered["sha256"])
+            return remembered["value"]
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    sha256 = _digest(path)
+    value = compute()
     entry.parent.mkdir(parents=True, exist_ok=True)
     temporary = entry.with_name(f".{entry.name}.{uuid.uuid4().hex}")
-    temporary.write_text(json.dumps({"state": state, "sha256": sha256}))
+    temporary.write_text(json.dumps({"state": state, "value": value}))
     os.replace(temporary, entry)
-    return sha256
+    return value
 
 
 def combined_sha256(*parts: str) -> str:
@@ -48,6 +66,12 @@ def combined_sha256(*parts: str) -> str:
         raw = part.encode()
         digest.update(len(raw).to_bytes(8, "big") + raw)
     return digest.hexdigest()
+
+
+def _stats(paths: Sequence[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in paths:
+        resolved = path.resolve()
+        yield resolved, resolved.stat()
 
 
 def _digest(path: Path) -> str:

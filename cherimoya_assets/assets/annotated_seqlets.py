@@ -7,6 +7,7 @@ from cherimoya_assets.analysis.motifs import read_motifs
 from cherimoya_assets.analysis.seqlets import SeqletTable
 from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors
 from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.versions import current_inputs
 
 STEP = "annotated_seqlets"
 
@@ -33,15 +34,11 @@ def annotated_seqlets_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsD
     def annotated_seqlets(context: dg.AssetExecutionContext, seqlets: SeqletTable):
         watch = Stopwatch()
         with reader_errors():
+            inputs = current_inputs(lineage, key, context.partition_key)
             motifs = read_motifs(lineage.motif_file)
             annotated = annotate_seqlets(
                 seqlets, lineage.genome, motifs, **parameters, n_jobs=lineage.experiment.annotation.n_jobs
             )
-        inputs = {
-            "seqlets": lineage.store.manifest(tuple(source.path), context.partition_key).version,
-            "genome": lineage.input_version(lineage.experiment.sequences),
-            "motif_database": lineage.input_version(lineage.motif_file),
-        }
         same = list(annotated.table["locus_id"]) == list(seqlets.table["locus_id"]) and list(
             annotated.table["start"]
         ) == list(seqlets.table["start"])

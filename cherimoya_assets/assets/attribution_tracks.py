@@ -14,6 +14,7 @@ from cherimoya_assets.analysis.modisco import ModiscoPatterns
 from cherimoya_assets.analysis.tracks import igv_session, pattern_bed, seqlet_bed, write_contributions
 from cherimoya_assets.assets.landing import Stopwatch, land, reader_errors
 from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.versions import current_inputs
 from cherimoya_assets.reports.folder import render
 
 STEP = "attribution_tracks"
@@ -58,14 +59,8 @@ def attribution_tracks_asset(lineage: ExperimentLineage, head: str) -> dg.Assets
             (folder / SESSION).write_text(igv_session(fasta, tracks), encoding="utf-8")
 
         with reader_errors():
+            inputs = current_inputs(lineage, key, None)
             files = render(write, SESSION)
-            inputs = {
-                f"{source.path[-1]}[{chrom}]": lineage.store.manifest(tuple(source.path), chrom).version
-                for source in (attributions, seqlets)
-                for chrom in lineage.chroms
-            }
-            inputs["modisco_patterns"] = lineage.store.manifest(tuple(patterns_key.path), None).version
-            inputs["genome"] = lineage.input_version(lineage.experiment.sequences)
         yield from land(
             lineage.store,
             key,

@@ -12,6 +12,7 @@ from cherimoya_assets.analysis.attributions import AttributionBlock, attribute
 from cherimoya_assets.analysis.one_hot import SequenceBlock
 from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors
 from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.versions import current_inputs
 from cherimoya_assets.progress import Progress
 from cherimoya_assets.resources.gpu import GPU_POOL, GPUResource
 
@@ -61,6 +62,7 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
         watch, chrom = Stopwatch(), context.partition_key
         heads = tuple(head for head in lineage.heads if keys[head] in context.selected_asset_keys)
         with reader_errors():
+            inputs = current_inputs(lineage, keys[heads[0]], chrom)
             device = gpu.resolve(experiment.device, context.log.info)
             models = {fold: gpu.load(file, device) for fold, file in experiment.model.items()}
             blocks, reports = attribute(
@@ -79,12 +81,6 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 fast=experiment.fast,
                 progress=Progress(context.log.info, STEP, chrom, "loci"),
             )
-            inputs = {
-                "one_hot_sequences": lineage.store.manifest(
-                    tuple(lineage.key("one_hot_sequences").path), chrom
-                ).version,
-                "model": lineage.input_version(*(file.path for file in experiment.model.values())),
-            }
         for head in heads:
             block, report = blocks[head], reports[head]
             yield from land(

@@ -27,6 +27,7 @@ from cherimoya_assets.assets.landing import Stopwatch, land, reader_errors
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.marginalization import PAGE as MARGINALIZATION_PAGE
 from cherimoya_assets.assets.modisco import PAGE as MODISCO_PAGE
+from cherimoya_assets.assets.versions import current_inputs, shown_assets
 from cherimoya_assets.reports.experiment_report import (
     Agreement,
     ExperimentSummary,
@@ -63,16 +64,9 @@ def experiment_report_asset(lineage: ExperimentLineage, upstream: Sequence[dg.As
     def experiment_report(context: dg.AssetExecutionContext):
         watch = Stopwatch()
         with reader_errors():
+            inputs = current_inputs(lineage, key, None)
             summary = summarize(lineage, context.instance, steps)
             report = render(lambda folder: write_experiment_report(summary, folder / PAGE), PAGE)
-            inputs = {
-                f"{asset.to_user_string()}[{partition}]" if partition else asset.to_user_string(): manifest.version
-                for asset in shown
-                for partition, manifest in manifests(lineage, asset)
-            }
-            inputs["peaks"] = lineage.input_version(*lineage.experiment.loci)
-            if lineage.motif_file is not None:
-                inputs["motif_database"] = lineage.input_version(lineage.motif_file)
         yield from land(
             lineage.store,
             key,
@@ -87,18 +81,6 @@ def experiment_report_asset(lineage: ExperimentLineage, upstream: Sequence[dg.As
         )
 
     return experiment_report
-
-
-def shown_assets(lineage: ExperimentLineage) -> list[dg.AssetKey]:
-    """The assets that the page shows or links to."""
-    keys = [lineage.key("one_hot_sequences")]
-    of_a_head = ["attributions", "seqlets", "modisco_patterns", "modisco_report", "attribution_tracks"]
-    if lineage.motif_file is not None:
-        of_a_head.append("annotated_seqlets")
-    keys += [lineage.key(head, step) for head in lineage.heads for step in of_a_head]
-    if lineage.marginalizes:
-        keys += [lineage.key("marginalization_effects"), lineage.key("marginalization_report")]
-    return keys
 
 
 def lineage_steps(lineage: ExperimentLineage, assets: Sequence[dg.AssetsDefinition]) -> list[Step]:

@@ -19,6 +19,7 @@ from cherimoya_assets.analysis.motifs import read_motifs
 from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.one_hot_sequences import exclusion_regions
+from cherimoya_assets.assets.versions import current_inputs
 from cherimoya_assets.progress import Progress
 from cherimoya_assets.reports.folder import render
 from cherimoya_assets.reports.marginalization import effects_digest, write_marginalization_report
@@ -57,15 +58,11 @@ def backgrounds_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
     def marginalization_backgrounds(context: dg.AssetExecutionContext):
         watch = Stopwatch()
         with reader_errors():
+            inputs = current_inputs(lineage, key, None)
             sizes = lineage.genome.chrom_sizes
             loci = interleave(read_loci(lineage.background_files, sizes), lineage.chroms)
             placed = place_windows(loci, sizes, experiment.in_window, exclusion_regions(lineage), lineage.chroms)
             drawn = draw_backgrounds(lineage.genome, placed, experiment.in_window, **parameters)
-            inputs = {
-                "negatives": lineage.input_version(*lineage.background_files),
-                "genome": lineage.input_version(experiment.sequences),
-                "exclusion_lists": lineage.input_version(*experiment.exclusion_lists),
-            }
         yield from land(
             lineage.store,
             key,
@@ -106,6 +103,7 @@ def effects_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
     def marginalization_effects_(context: dg.AssetExecutionContext, gpu: GPUResource, backgrounds: Backgrounds):
         watch, chrom = Stopwatch(), context.partition_key
         with reader_errors():
+            inputs = current_inputs(lineage, key, chrom)
             device = gpu.resolve(experiment.device, context.log.info)
             models = {fold: gpu.load(file, device) for fold, file in experiment.model.items()}
             motifs = read_motifs(lineage.marginalize_motif_file)
@@ -121,12 +119,6 @@ def effects_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 dtype=experiment.dtype,
                 progress=Progress(context.log.info, EFFECTS, chrom, "backgrounds"),
             )
-            inputs = {
-                "backgrounds": lineage.store.manifest(tuple(source.path), None).version,
-                "model": lineage.input_version(*(file.path for file in experiment.model.values())),
-                "genome": lineage.input_version(experiment.sequences),
-                "motif_database": lineage.input_version(lineage.marginalize_motif_file),
-            }
         table = effects.table
         groups = len(next(iter(models.values())).signal_groups)
         wanted = len(motifs) * len(backgrounds.on(chrom).table) * 2 * groups
@@ -171,6 +163,7 @@ def report_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
     def marginalization_report(context: dg.AssetExecutionContext, effects: dict):
         watch = Stopwatch()
         with reader_errors():
+            inputs = current_inputs(lineage, key, None)
             motifs = read_motifs(lineage.marginalize_motif_file)
             pooled = pooled_effects(lineage, effects)
             report = render(
@@ -179,8 +172,6 @@ def report_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 ),
                 PAGE,
             )
-        inputs = {f"effects[{c}]": lineage.store.manifest(tuple(source.path), c).version for c in lineage.chroms}
-        inputs["motif_database"] = lineage.input_version(lineage.marginalize_motif_file)
         yield from land(
             lineage.store,
             key,

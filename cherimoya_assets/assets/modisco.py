@@ -18,6 +18,7 @@ from cherimoya_assets.analysis.modisco import (
 from cherimoya_assets.analysis.modisco_report import modisco_report
 from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors
 from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.versions import current_inputs
 from cherimoya_assets.reports.folder import render
 
 PATTERNS, REPORT = "modisco_patterns", "modisco_report"
@@ -60,12 +61,10 @@ def modisco_patterns_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDe
     def modisco_patterns(context: dg.AssetExecutionContext, attributions: dict):
         watch = Stopwatch()
         with reader_errors():
+            inputs = current_inputs(lineage, key, None)
             pooled = pooled_attributions(lineage, attributions)
             patterns = discover_patterns(pooled, lineage.experiment.modisco, log=context.log.info)
             matches = patterns_match_genome(key, patterns, pooled, lineage.genome)
-        inputs = {f"attributions[{c}]": lineage.store.manifest(tuple(source.path), c).version for c in lineage.chroms}
-        inputs["peaks"] = lineage.input_version(*lineage.experiment.loci)
-        inputs["genome"] = lineage.input_version(lineage.experiment.sequences)
         table = patterns.seqlets
         yield from land(
             lineage.store,
@@ -110,10 +109,8 @@ def modisco_report_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefi
     def modisco_report_(context: dg.AssetExecutionContext, patterns: ModiscoPatterns):
         watch = Stopwatch()
         with reader_errors():
+            inputs = current_inputs(lineage, key, None)
             report = render(lambda folder: modisco_report(patterns, lineage.motif_file, folder, **parameters), PAGE)
-        inputs = {"patterns": lineage.store.manifest(tuple(source.path), None).version}
-        if lineage.motif_file is not None:
-            inputs["motif_database"] = lineage.input_version(lineage.motif_file)
         yield from land(
             lineage.store,
             key,

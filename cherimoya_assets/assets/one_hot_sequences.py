@@ -9,6 +9,7 @@ from cherimoya_assets.analysis.loci import KEPT, STATUSES, interleave, loss_ledg
 from cherimoya_assets.analysis.one_hot import SequenceBlock, one_hot_sequences
 from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors, table
 from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.versions import current_inputs
 
 STEP = "one_hot_sequences"
 
@@ -35,16 +36,12 @@ def one_hot_sequences_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
     def one_hot_sequences_(context: dg.AssetExecutionContext):
         watch, chrom = Stopwatch(), context.partition_key
         with reader_errors():
+            inputs = current_inputs(lineage, key, chrom)
             loci = placed_loci(lineage)
             loci = loci[loci["chrom"] == chrom]
             block = one_hot_sequences(lineage.genome, loci, chrom, experiment.in_window)
             ledger = loss_ledger(block.loci)
             counts = {status: int(ledger.loc[ledger["status"] == status, "n"].sum()) for status in STATUSES}
-            inputs = {
-                "genome": lineage.input_version(experiment.sequences),
-                "peaks": lineage.input_version(*experiment.loci),
-                "exclusion_lists": lineage.input_version(*experiment.exclusion_lists),
-            }
         accounted = (
             list(block.loci["locus_id"]) == list(loci["locus_id"])
             and sum(counts.values()) == len(loci)
