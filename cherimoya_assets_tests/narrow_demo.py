@@ -41,6 +41,8 @@ def narrow_experiment(folder: Path, changes: Mapping[str, object] | None = None)
         "in_window": 718,
         "out_window": 500,
         "attr_window": 60,
+        # Dense, so that what stands on it can be compared with the field's commands to rounding.
+        "mutagenesis_tolerance": 0,
         "output": list(HEADS),
         "device": "cpu",
         "seqlets": {"threshold": 0.05},

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.deep_lift import check_supported, deep_lift_shap
 from cherimoya_assets.analysis.models import SequenceModel
-from cherimoya_assets.analysis.mutagenesis import saturation_mutagenesis
+from cherimoya_assets.analysis.mutagenesis import TOLERANCE, saturation_mutagenesis
 from cherimoya_assets.analysis.one_hot import SequenceBlock
 from cherimoya_assets.errors import ModelError
 
@@ -80,6 +80,7 @@ def attribute(
     algorithm: str,
     attr_window: int,
     group: int | None,
+    tolerance: float = TOLERANCE,
     batch_size: int | None,
     dtype: str,
     device: str,
@@ -98,6 +99,7 @@ def attribute(
         algorithm: "saturation_mutagenesis" or "deep_lift_shap".
         attr_window: bp in the middle of the window that are attributed, `[L // 2 - w // 2, ... + w)`.
         group: index of the signal group, or None for all together.
+        tolerance: largest relative error of a locus that is accepted of windowed mutagenesis; 0 for dense.
         batch_size: None takes what suits the device.
         dtype, device: how and where the models compute.
         n_shuffles, random_state, warning_threshold, fast: as in `cherimoya attribute`, for DeepLIFT/SHAP only.
@@ -139,6 +141,7 @@ def attribute(
                 end,
                 tuple(outputs),
                 group=group,
+                tolerance=tolerance,
                 batch_size=batch_size,
                 dtype=dtype,
                 device=device,

@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from cherimoya_assets.analysis.genome import Genome
 from cherimoya_assets.analysis.loci import KEPT
 from cherimoya_assets.analysis.models import SequenceModel
+from cherimoya_assets.analysis.mutagenesis.local_edits import TOLERANCE, LocalEdit, is_windowed, local_edit_effects
 from cherimoya_assets.analysis.one_hot import encode
+from cherimoya_assets.analysis.side_by_side import each_alone
 from cherimoya_assets.analysis.tables import typed_table
 from cherimoya_assets.errors import InputError, ModelError
 
@@ -187,6 +189,7 @@ def marginalization_effects(
     *,
     chrom: str,
     in_window: int,
+    tolerance: float = TOLERANCE,
     batch_size: int | None,
     device: str,
     dtype: str,
@@ -204,7 +207,8 @@ def marginalization_effects(
         backgrounds: those of one chromosome, or of several.
         motifs: name to probabilities, (4, width).
         chrom: what the table is called: the chromosome's name, or "" for several.
-        batch_size: sequences a forward pass; None takes it from the free memory.
+        tolerance: largest relative error of a background that is accepted of windowed edits; 0 for dense predictions.
+        batch_size: sequences computed together; None takes it from the free memory.
         device, dtype: where and how the models compute.
         progress: called with (done, total) after each background.
 
@@ -236,16 +240,27 @@ def marginalization_effects(
     ids = list(backgrounds.table["locus_id"])
     counts = np.zeros((len(ids), len(motifs) + 1, groups))
     scores = np.zeros((len(ids), len(motifs) + 1, groups))
-    for k, (where, start) in enumerate(backgrounds.table[["chrom", "window_start"]].itertuples(index=False)):
-        X = insertions(encode(genome.fetch(where, int(start), int(start) + in_window)), list(consensus.values()))
-        predicted = [_predict(model, X, batch_size, device, dtype) for _, model in sorted(models.items())]
+    edits = insertions(in_window, list(consensus.values()))
+    places = list(backgrounds.table[["chrom", "window_start"]].itertuples(index=False))
+    folds = [model for _, model in sorted(models.items())]
+
+    def predict(k: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
+        where, start = places[k]
+        X = encode(genome.fetch(where, int(start), int(start) + in_window))
+        return [_predict(model, X, edits, tolerance, batch_size, device, dtype) for model in folds]
+
+    if all(is_windowed(model, tolerance, dtype) for model in folds):
+        made = each_alone(predict, len(places), device)
+    else:
+        made = ((k, predict(k)) for k in range(len(places)))
+    for done, (k, predicted) in enumerate(made, start=1):
         counts[k] = np.mean([log_counts for _, log_counts, _ in predicted], axis=0)
         scores[k] = np.mean([score for _, _, score in predicted], axis=0)
         fixed = np.rint(np.mean([profile for profile, _, _ in predicted], axis=0) / PROFILE_UNIT).astype(np.int64)
         before_sum += fixed[0]
         after_sum += fixed[1:]
         if progress:
-            progress(k + 1, len(ids))
+            progress(done, len(places))
     return EffectTable(
         chrom,
         _effect_rows(list(motifs), ids, {"counts": counts, "profile": scores}),
@@ -281,37 +296,38 @@ def consensus_sequence(matrix: NDArray[np.float64]) -> str:
     return "".join("ACGT"[k] for k in matrix.argmax(axis=0))
 
 
-def insertions(background: NDArray[np.int8], sequences: Sequence[str]) -> NDArray[np.int8]:
-    """The background, then the background with each sequence in its middle: int8, (1 + sequences, 4, length)."""
-    X = np.repeat(background[None], len(sequences) + 1, axis=0)
-    for k, sequence in enumerate(sequences, start=1):
-        start = background.shape[-1] // 2 - len(sequence) // 2
-        X[k, :, start : start + len(sequence)] = encode(sequence)
-    return X
+def insertions(length: int, sequences: Sequence[str]) -> list[LocalEdit]:
+    """Each sequence put into the middle of a window of `length` bp."""
+    return [LocalEdit(length // 2 - len(sequence) // 2, encode(sequence)) for sequence in sequences]
 
 
 def _predict(
-    model: SequenceModel, X: NDArray[np.int8], batch_size: int | None, device: str, dtype: str
+    model: SequenceModel,
+    background: NDArray[np.int8],
+    edits: Sequence[LocalEdit],
+    tolerance: float,
+    batch_size: int | None,
+    device: str,
+    dtype: str,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Softmaxed profiles (n, channels, length), log counts (n, groups), profile scores (n, groups)."""
-    import torch
-    from tangermeme.predict import predict
-
-    with model.numerics():
-        logits, log_counts = predict(
-            model.with_controls(),
-            torch.from_numpy(X),
-            batch_size=batch_size or model.batch_size(X.shape[-1], device),
-            dtype=dtype,
-            device=device,
-        )
-    profile = torch.softmax(logits.double(), dim=-1)
+    """Softmaxed profiles (n, channels, length), log counts and profile scores (n, groups); row 0 is before."""
+    predicted = local_edit_effects(
+        model, background, edits, tolerance=tolerance, batch_size=batch_size, dtype=dtype, device=device
+    )
     scores = []
-    for group in torch.split(logits.double(), list(model.signal_groups), dim=1):
+    for logits in np.split(predicted.logits, np.cumsum(model.signal_groups)[:-1], axis=1):
         # cherimoya's ProfileWrapper, of a prediction that is already there.
-        centred = group.flatten(1) - group.flatten(1).mean(dim=1, keepdim=True)
-        scores.append((centred * torch.softmax(centred, dim=1)).sum(dim=1))
-    return profile.numpy(), log_counts.double().numpy(), torch.stack(scores, dim=1).numpy()
+        flat = logits.reshape(len(logits), -1)
+        centred = flat - flat.mean(axis=1, keepdims=True)
+        scores.append((centred * _softmax(centred)).sum(axis=1))
+    return _softmax(predicted.logits), predicted.log_counts, np.stack(scores, axis=1)
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Along the last axis."""
+    grown = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    softmaxed: NDArray[np.float64] = grown / grown.sum(axis=-1, keepdims=True)
+    return softmaxed
 
 
 def _effect_rows(motifs: Sequence[str], ids: Sequence[str], heads: Mapping[str, NDArray[np.float64]]) -> pd.DataFrame:

@@ -3,7 +3,8 @@
 Both heads come from one sweep over the sequences, so they are outputs of one step; either can be selected alone.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -18,7 +19,8 @@ from cherimoya_assets.resources.gpu import GPU_POOL, GPUResource
 
 STEP = "attributions"
 
-CHECKS = ("rows_match_sequences", "finite", "centred", "folds_complete")
+CHECKS = ("rows_match_sequences", "finite", "centred", "folds_complete", "matches_dense")
+OF_MUTAGENESIS = ("centred", "matches_dense")
 
 CENTRED_TOLERANCE = 1e-5
 """Float32 mean-centring leaves about 1e-7 of the largest score; ten times hundred of that is a real offset."""
@@ -30,12 +32,14 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
     keys = {head: lineage.key(head, STEP) for head in lineage.heads}
     parameters = {
         name: getattr(experiment, name)
-        for name in ("algorithm", "attr_window", "group", "dtype")
-        + (("n_shuffles", "random_state", "fast") if experiment.algorithm == "deep_lift_shap" else ())
+        for name in ("algorithm", "attr_window", "group", "dtype", *_of_algorithm(experiment.algorithm))
     }
     # batch_size and device are left out: they decide speed, never a number.
     code_version = lineage.code_version(
-        STEP, sorted(parameters.items()), sorted(experiment.model), packages=("cherimoya", "tangermeme", "torch")
+        STEP,
+        sorted(parameters.items()),
+        sorted(experiment.model),
+        packages=("cherimoya", "tangermeme", "torch", "numba"),
     )
     common = lineage.spec(STEP, partitioned=False, code_version=code_version, kinds={"pytorch"})
     checks = [spec for key in keys.values() for spec in lineage.checks(key, *check_names(lineage), partitioned=True)]
@@ -72,6 +76,7 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 algorithm=experiment.algorithm,
                 attr_window=experiment.attr_window,
                 group=experiment.group,
+                tolerance=experiment.mutagenesis_tolerance,
                 batch_size=experiment.batch_size,
                 dtype=experiment.dtype,
                 device=device,
@@ -81,6 +86,9 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 fast=experiment.fast,
                 progress=Progress(context.log.info, STEP, chrom, "loci"),
             )
+        for fold, said in next(iter(reports.values()))["folds"].items():
+            if "fallback" in said:
+                context.log.warning(f"fold {fold}: {said['fallback']}")
         for head in heads:
             block, report = blocks[head], reports[head]
             yield from land(
@@ -91,7 +99,10 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 watch=watch,
                 checks=[
                     result
-                    for result in attribution_checks(keys[head], block, sequences, lineage, report["folds"])
+                    for result in (
+                        *attribution_checks(keys[head], block, sequences, lineage, report["folds"]),
+                        matches_dense(keys[head], head, report["folds"], experiment.mutagenesis_tolerance),
+                    )
                     if result.check_name in check_names(lineage)
                 ],
                 metadata={
@@ -100,6 +111,7 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                     "mean_absolute_projected": float(np.abs(block.projected).mean()) if len(block.scores) else 0.0,
                     "folds": len(report["folds"]),
                     "report": dg.MetadataValue.json(report),
+                    **measured_errors(head, report["folds"]),
                     **gpu.memory(device),
                 },
                 preview=attribution_preview(block),
@@ -112,7 +124,7 @@ def check_names(lineage: ExperimentLineage) -> tuple[str, ...]:
     """DeepLIFT/SHAP's hypothetical contributions are not centred over the alphabet; mutagenesis' are."""
     if lineage.experiment.algorithm == "saturation_mutagenesis":
         return CHECKS
-    return tuple(name for name in CHECKS if name != "centred")
+    return tuple(name for name in CHECKS if name not in OF_MUTAGENESIS)
 
 
 def attribution_checks(
@@ -153,6 +165,36 @@ def attribution_checks(
         ),
         check(key, "folds_complete", set(folds) == set(wanted), complete),
     ]
+
+
+def matches_dense(
+    key: dg.AssetKey, head: str, folds: Mapping[str, Mapping[str, Any]], tolerance: float
+) -> dg.AssetCheckResult:
+    """Whether windowed mutagenesis agrees with the dense recomputation of some edits of every locus."""
+    worst = measured_errors(head, folds).get("mutagenesis_error_max")
+    if worst is None:
+        return check(key, "matches_dense", True, "every edit was computed densely")
+    checked = sum(fold["checked_edits"] for fold in folds.values())
+    dense = sum(fold["loci_gone_dense"] for fold in folds.values())
+    seen = f"largest relative error of a locus {worst:.2g}, tolerance {tolerance:g}, from {checked} edits"
+    return check(key, "matches_dense", worst <= tolerance, seen + (f"; {dense} loci went dense" if dense else ""))
+
+
+def measured_errors(head: str, folds: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The errors of windowed mutagenesis over all folds, as metadata; nothing where it was not used."""
+    windowed = [fold for fold in folds.values() if f"{head}_error_max" in fold]
+    if not windowed:
+        return {}
+    return {
+        "mutagenesis_error_max": max(float(fold[f"{head}_error_max"]) for fold in windowed),
+        "mutagenesis_error_median": float(np.median([fold[f"{head}_error_median"] for fold in windowed])),
+        "loci_gone_dense": sum(int(fold["loci_gone_dense"]) for fold in windowed),
+    }
+
+
+def _of_algorithm(algorithm: str) -> tuple[str, ...]:
+    """Names of the parameters that only this algorithm reads."""
+    return ("n_shuffles", "random_state", "fast") if algorithm == "deep_lift_shap" else ("mutagenesis_tolerance",)
 
 
 def attribution_preview(block: AttributionBlock):

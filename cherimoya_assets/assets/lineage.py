@@ -27,14 +27,14 @@ from cherimoya_assets.resources.storage import AssetStore
 
 STEP_VERSIONS: Mapping[str, int] = {
     "one_hot_sequences": 1,
-    "attributions": 1,
+    "attributions": 2,
     "seqlet_null": 1,
     "seqlets": 1,
     "annotated_seqlets": 1,
     "modisco_patterns": 1,
     "modisco_report": 1,
     "marginalization_backgrounds": 1,
-    "marginalization_effects": 1,
+    "marginalization_effects": 2,
     "marginalization_report": 1,
     "attribution_tracks": 1,
     "experiment_report": 1,

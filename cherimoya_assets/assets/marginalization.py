@@ -94,8 +94,9 @@ def effects_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 EFFECTS,
                 experiment.in_window,
                 experiment.dtype,
+                experiment.mutagenesis_tolerance,
                 sorted(experiment.model),
-                packages=("cherimoya", "tangermeme", "torch"),
+                packages=("cherimoya", "tangermeme", "torch", "numba"),
             ),
             kinds={"pytorch"},
         ),
@@ -114,6 +115,7 @@ def effects_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 motifs,
                 chrom=chrom,
                 in_window=experiment.in_window,
+                tolerance=experiment.mutagenesis_tolerance,
                 batch_size=experiment.marginalize.batch_size,
                 device=device,
                 dtype=experiment.dtype,
@@ -128,7 +130,10 @@ def effects_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
             key,
             effects,
             stamp=lineage.stamp(
-                EFFECTS, inputs, {"in_window": experiment.in_window, "dtype": experiment.dtype}, device
+                EFFECTS,
+                inputs,
+                {name: getattr(experiment, name) for name in ("in_window", "dtype", "mutagenesis_tolerance")},
+                device,
             ),
             watch=watch,
             checks=[

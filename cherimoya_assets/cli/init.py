@@ -40,7 +40,9 @@ model: model.torch                  # one checkpoint, or a map of folds, over wh
 # output: counts                    # counts, profile, or [counts, profile]
 # group: 0                          # which group of signals of the model
 # attr_window: 400                  # bp around the middle that are attributed
-# algorithm: saturation_mutagenesis # or deep_lift_shap, with these:
+# algorithm: saturation_mutagenesis # or deep_lift_shap
+# mutagenesis_tolerance: 0.0005     # largest relative error of windowed mutagenesis; 0: dense, ten times slower
+# of deep_lift_shap:
 # n_shuffles: 20
 # warning_threshold: 0.001
 # random_state: 0

@@ -144,6 +144,7 @@ class Experiment(Section):
     output: Annotated[tuple[Head, ...], AfterValidator(_at_least_one)] = ("counts",)
     group: Unsigned | None = 0
     algorithm: Literal["saturation_mutagenesis", "deep_lift_shap"] = "saturation_mutagenesis"
+    mutagenesis_tolerance: Annotated[float, Field(ge=0)] = 5e-4
     n_shuffles: Positive = 20
     warning_threshold: Annotated[float, Field(gt=0)] | None = 1e-3
     random_state: Unsigned = 0

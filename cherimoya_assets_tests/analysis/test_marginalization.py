@@ -26,6 +26,7 @@ from cherimoya_assets.analysis.marginalization import (
 )
 from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.analysis.motifs import read_motifs
+from cherimoya_assets.analysis.mutagenesis.local_edits import edited
 from cherimoya_assets.analysis.one_hot import encode
 from cherimoya_assets.errors import InputError, ModelError
 from cherimoya_assets_tests.demo_inputs import IN_WINDOW, demo_genome, demo_model
@@ -432,7 +433,7 @@ def test_insertions_stand_where_tangermeme_puts_them(length):
     rng = np.random.default_rng(0)
     background = encode("".join(rng.choice(list("ACGT"), length)))
     sequences = ["".join(rng.choice(list("ACGT"), width)) for width in range(1, length + 1)]
-    X = insertions(background, sequences)
+    X = edited(background, insertions(length, sequences))
     np.testing.assert_array_equal(X[0], background)
     for one, sequence in zip(X[1:], sequences, strict=True):
         np.testing.assert_array_equal(one, substitute(torch.from_numpy(background)[None], sequence)[0])

@@ -127,6 +127,14 @@ def pushed_out(found: SeqletTable) -> SeqletTable:
     return with_cell(found, len(found.table) - 1, "end", int(found.table["end"].iloc[-1]) + 1)
 
 
+def with_error(value: Any) -> Any:
+    """A fold whose checked edits were twice as wrong as is tolerated."""
+    blocks, reports = value
+    folds = {fold: dict(said) for fold, said in reports["counts"]["folds"].items()}
+    folds["b"]["counts_error_max"] = 2 * folds["b"]["tolerance"]
+    return blocks, {**reports, "counts": {**reports["counts"], "folds": folds}}
+
+
 DAMAGES: list[tuple[str, Subject, str, Callable[[Any], Any]]] = [
     ("a row off by one", SEQUENCES, "matches_genome", shifted),
     ("one wrong base", SEQUENCES, "matches_genome", another_base),
@@ -166,6 +174,7 @@ DAMAGES: list[tuple[str, Subject, str, Callable[[Any], Any]]] = [
         of_counts(lambda block: replace(block, one_hot=block.one_hot[:, ::-1].copy())),
     ),
     ("a fold missing", ATTRIBUTIONS, "folds_complete", without_fold),
+    ("far from the dense recomputation", ATTRIBUTIONS, "matches_dense", with_error),
     ("a seqlet behind its window", SEQLETS, "in_window", pushed_out),
     (
         "a seqlet before its window",

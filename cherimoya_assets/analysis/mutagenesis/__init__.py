@@ -1,8 +1,7 @@
-"""In-silico saturation mutagenesis: every base of a span replaced by every other, and what the model then says.
+"""In-silico mutagenesis: bases replaced in a sequence, and what the model then says.
 
-What lives here: the one function that the project calls, and its result. What must not: an engine's inside; each engine
-is a module beside this one. All give what `tangermeme.saturation_mutagenesis.saturation_mutagenesis` gives with
-`hypothetical=True`: the change in prediction, centred over the alphabet.
+What lives here: the two functions that the project calls. Each picks an engine, a module or package beside this one:
+`windowed` for a Cherimoya in float32, tangermeme's dense one for everything else. What must not: an engine's inside.
 """
 
 from __future__ import annotations
@@ -13,13 +12,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.mutagenesis.local_edits import (
+    TOLERANCE,
+    EditedPredictions,
+    LocalEdit,
+    is_windowed,
+    local_edit_effects,
+)
 from cherimoya_assets.analysis.mutagenesis.result import MutagenesisResult
 
 if TYPE_CHECKING:
     from cherimoya_assets.analysis.models import SequenceModel
 
 
-__all__ = ["MutagenesisResult", "saturation_mutagenesis"]
+__all__ = [
+    "TOLERANCE",
+    "EditedPredictions",
+    "LocalEdit",
+    "MutagenesisResult",
+    "local_edit_effects",
+    "saturation_mutagenesis",
+]
 
 
 def saturation_mutagenesis(
@@ -30,6 +43,7 @@ def saturation_mutagenesis(
     outputs: Sequence[str] = ("counts", "profile"),
     *,
     group: int | None = 0,
+    tolerance: float = TOLERANCE,
     batch_size: int | None = None,
     dtype: str = "float32",
     device: str = "cpu",
@@ -37,20 +51,40 @@ def saturation_mutagenesis(
 ) -> MutagenesisResult:
     """Hypothetical attributions of the positions `[start, end)` of every sequence.
 
+    They are what `tangermeme.saturation_mutagenesis.saturation_mutagenesis` gives with `hypothetical=True`: the change
+    in prediction that each base makes, less the mean over the alphabet.
+
     Args:
         model: the model, loaded.
         X: int8 (n, 4, L), one-hot without unknown bases; n may be 0.
         start, end: positions in the sequence, 0-based and half-open.
         outputs: "counts", "profile" or both; both cost one sweep.
         group: the model's signal group, or None for all of them.
-        batch_size: sequences in one forward pass; None takes what suits the device.
-        dtype: "float32", or "bfloat16" or "float16" under autocast.
+        tolerance: largest relative error that is accepted of windowed mutagenesis, which checks itself; 0 for the dense
+            engine.
+        batch_size: edited sequences computed together; None takes what suits the device.
+        dtype: "float32", or "bfloat16" or "float16" under autocast, which is dense.
         device: where to compute.
         progress: called with (loci done, loci in all) after each locus.
 
     Returns:
         Scores that do not depend, bit for bit, on which other sequences are in `X`.
     """
+    if is_windowed(model, tolerance, dtype):
+        from cherimoya_assets.analysis.mutagenesis.windowed.saturation import mutate as mutate_windowed
+
+        return mutate_windowed(
+            model,
+            X,
+            start,
+            end,
+            outputs,
+            group=group,
+            tolerance=tolerance,
+            batch_size=batch_size,
+            device=device,
+            progress=progress,
+        )
     from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import mutate
 
     return mutate(

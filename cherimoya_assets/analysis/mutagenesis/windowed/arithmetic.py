@@ -1,0 +1,157 @@
+"""The inner loops of the windowed engine: GELU as a difference, and the convolution with its two sums.
+
+What lives here: what touches every element, once for any torch device and once compiled for float32 on a CPU
+(`cpu_kernels.py`). What must not: windows, fields, networks.
+
+GELU here is torch's `approximate="tanh"` form, which is u * sigmoid(z(u)) with z(u) = 2 sqrt(2/pi) (u + 0.044715 u^3).
+With s the reference's sigmoid and w = z(u + d) - z(u), which has no cancellation when it is written out in d,
+
+    sigmoid(z + w) - s = s (1 - s) expm1(w) / (1 + s expm1(w)),
+
+so that gelu(u + d) - gelu(u) keeps its relative precision however small d is. Its denominator is (1 - s) + s exp(w), a
+sum of positive numbers. Where |w| > 60 the two sigmoids are subtracted instead, lest one of them underflows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+SLOPE = 2 * math.sqrt(2 / math.pi)
+CUBIC = 0.044715
+LARGEST_EXPONENT = 85.0
+"""Of an exponential in float32, so that neither it nor its reciprocal leaves the range."""
+
+FAR = 60.0
+"""Changes of z beyond which sigmoids are subtracted. At the least 25 remain to the largest exponent, and a sigmoid that
+is cut off there is 0 or 1 in float32 on both sides."""
+
+
+@dataclass(frozen=True)
+class Activated:
+    """A pre-activation `before`, its sigmoid `gate`, and `shut` = 1 - gate; all of one shape."""
+
+    before: torch.Tensor
+    gate: torch.Tensor
+    shut: torch.Tensor
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """The three as NumPy arrays on the same memory, for the compiled loops."""
+        return self.before.numpy(), self.gate.numpy(), self.shut.numpy()
+
+    def derivative(self) -> torch.Tensor:
+        """Of GELU, at `before`."""
+        inner = SLOPE * (1 + 3 * CUBIC * self.before.square())
+        return self.gate * (1 + self.before * self.shut * inner)
+
+
+def activate(before: torch.Tensor) -> Activated:
+    """A pre-activation with what differences need of it; GELU itself is before * gate."""
+    import torch
+
+    z = (SLOPE * (before + CUBIC * before * before.square())).clamp_(-LARGEST_EXPONENT, LARGEST_EXPONENT)
+    # 1 - gate would lose its digits where the gate is near 1.
+    return Activated(before, torch.sigmoid(z), torch.sigmoid(-z))
+
+
+def difference_(
+    change: torch.Tensor,
+    reference: Activated,
+    first: int,
+    stretch: torch.Tensor,
+    scale: torch.Tensor,
+    shift: torch.Tensor,
+    column: torch.Tensor,
+) -> torch.Tensor:
+    """Overwrite `change` with gelu(u + d) - gelu(u), d = stretch u + scale change - shift column.
+
+    Args:
+        change: (W, E, H). reference: of the unedited sequence, (L, H). first: position of the first row of `change`.
+        stretch, scale, shift: (E,), of each edit. column: (H,).
+    """
+    import torch
+
+    if compiled(change):
+        from cherimoya_assets.analysis.mutagenesis.windowed import cpu_kernels
+
+        per_edit = (stretch.numpy(), scale.numpy(), shift.numpy(), column.numpy())
+        cpu_kernels.difference(change.numpy(), *reference.arrays, first, *per_edit)
+        return change
+    span = slice(first, first + len(change))
+    u, gate, shut = (rows[span, None] for rows in (reference.before, reference.gate, reference.shut))
+    d = change.mul_(scale[:, None]).addcmul_(u, stretch[:, None]).sub_(shift[:, None] * column)
+    v = u + d
+    w = SLOPE * d * (1 + CUBIC * (3 * u * v + d.square()))
+    within = w.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT)
+    turned = gate * shut * torch.expm1(within) / (shut + gate * torch.exp(within))
+    turned = torch.where(w.abs() > FAR, torch.sigmoid(SLOPE * (v + CUBIC * v * v.square())) - gate, turned)
+    # gelu(u + d) - gelu(u) = d gate + (u + d) (change of the gate)
+    return d.mul_(gate).addcmul_(v, turned)
+
+
+def convolve(x: torch.Tensor, taps: torch.Tensor, dilation: int) -> torch.Tensor:
+    """The three dilated taps along the first axis, zero beyond both ends; (L, E, C) to the same shape."""
+    import torch
+
+    h = torch.empty_like(x)
+    if compiled(x):
+        from cherimoya_assets.analysis.mutagenesis.windowed import cpu_kernels
+
+        cpu_kernels.convolve(x.numpy(), 0, dilation, taps.numpy(), h.numpy())
+        return h
+    _convolve_into(h, x, 0, taps, dilation)
+    return h
+
+
+def convolved_with_sums(
+    x: torch.Tensor, offset: int, taps: torch.Tensor, dilation: int, centred: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The dilated convolution of changes, and what the changed statistics need of it.
+
+    Args:
+        x: (n, E, C), changes at n consecutive positions; beyond them there are none.
+        offset: place in `x` of the first of the positions that are wanted (it may lie before its start).
+        taps: (3, C). centred: (W, C), the reference at the positions that are wanted.
+
+    Returns:
+        h, (W, E, C); the sums of h and of h (2 centred + h) over positions and channels, float64 (E,).
+    """
+    import torch
+
+    width, edits, channels = len(centred), x.shape[1], x.shape[2]
+    h = torch.empty((width, edits, channels), dtype=x.dtype, device=x.device)
+    if compiled(x):
+        from cherimoya_assets.analysis.mutagenesis.windowed import cpu_kernels
+
+        sums = torch.zeros((2, edits), dtype=torch.float64)
+        cpu_kernels.convolve(x.numpy(), offset, dilation, taps.numpy(), h.numpy())
+        cpu_kernels.sums(h.numpy(), centred.numpy(), sums.numpy())
+        return h, sums[0], sums[1]
+    _convolve_into(h, x, offset, taps, dilation)
+    squared = torch.addcmul(h * (2 * centred[:, None]), h, h)
+    return h, h.sum(dim=(0, 2), dtype=torch.float64), squared.sum(dim=(0, 2), dtype=torch.float64)
+
+
+def _convolve_into(h: torch.Tensor, x: torch.Tensor, offset: int, taps: torch.Tensor, dilation: int) -> None:
+    h.zero_()
+    for tap, reach in enumerate((-dilation, 0, dilation)):
+        # Row q of h reads row q + offset + reach of x, where there is one.
+        first = max(0, -(offset + reach))
+        last = min(len(h), len(x) - (offset + reach))
+        if first < last:
+            h[first:last].addcmul_(x[first + offset + reach : last + offset + reach], taps[tap])
+
+
+def compiled(x: torch.Tensor) -> bool:
+    """Whether the compiled loops are for this tensor."""
+    import torch
+
+    return x.device.type == "cpu" and x.dtype == torch.float32

@@ -1,0 +1,146 @@
+"""The inner loops compiled for float32 on a CPU: one pass over memory each, no GIL, no threads of their own.
+
+What lives here: loops of `arithmetic.py` again, element for element. What must not: anything else. The caller runs
+several sequences at once, each in a thread; a loop here stays in the one that called it.
+
+The exponential is written out because LLVM makes vectors of multiplications and bit shifts but not of calls to a
+libm: Cody-Waite reduction and a polynomial of degree 6 (Cephes' expf), about two units in the last place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import types
+from numba.extending import intrinsic
+
+from cherimoya_assets.analysis.mutagenesis.windowed import arithmetic
+
+SLOPE = np.float32(arithmetic.SLOPE)
+CUBIC = np.float32(arithmetic.CUBIC)
+LARGEST, FAR = np.float32(arithmetic.LARGEST_EXPONENT), np.float32(arithmetic.FAR)
+LOG2E = np.float32(1.44269504)
+LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+P0, P1, P2, P3, P4, P5 = (
+    np.float32(p)
+    for p in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+)
+ONE, HALF, TWO, THREE = np.float32(1), np.float32(0.5), np.float32(2), np.float32(3)
+BIAS, MANTISSA = np.int32(127), np.int32(23)
+
+# Sums in any order make vectors; NaN and infinity keep their meaning. Where a difference must not be rounded away
+# (exp(w) - 1 from exp(w), for one), the order stays.
+FAST, IN_ORDER = {"contract", "reassoc"}, {"contract"}
+
+
+@intrinsic
+def _as_float(typing_context: Any, bits: Any) -> Any:
+    """The float32 with these bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@numba.njit(inline="always", fastmath=IN_ORDER)
+def _exponential(w: Any) -> Any:
+    """exp(w) - 1 and exp(w) for |w| <= LARGEST, float32."""
+    n = np.floor(w * LOG2E + HALF)
+    f = (w - n * LN2_HIGH) - n * LN2_LOW
+    p = ((((P0 * f + P1) * f + P2) * f + P3) * f + P4) * f + P5
+    small = p * f * f + f
+    power: Any = _as_float((np.int32(n) + BIAS) << MANTISSA)  # type: ignore[call-arg]
+    return power * small + (power - ONE), power * small + power
+
+
+@numba.njit(nogil=True, fastmath=IN_ORDER, error_model="numpy", cache=True)
+def difference(
+    change: Any,
+    before: Any,
+    gate: Any,
+    shut: Any,
+    first: int,
+    stretch: Any,
+    scale: Any,
+    shift: Any,
+    column: Any,
+) -> None:
+    """See `arithmetic.difference_`."""
+    width, edits, hidden = change.shape
+    moved = np.empty(hidden, dtype=np.float32)
+    for p in range(width):
+        us, ss, ts = before[first + p], gate[first + p], shut[first + p]
+        for e in range(edits):
+            row = change[p, e]
+            a, b, c = stretch[e], scale[e], shift[e]
+            far = np.int32(0)
+            for j in range(hidden):
+                u, s, t = us[j], ss[j], ts[j]
+                d = a * u + b * row[j] - c * column[j]
+                moved[j] = d
+                v = u + d
+                w = SLOPE * d * (ONE + CUBIC * (THREE * u * v + d * d))
+                far += np.int32(abs(w) > FAR)
+                growth, grown = _exponential(min(max(w, -LARGEST), LARGEST))
+                row[j] = d * s + v * (s * t * growth / (t + s * grown))
+            if far:
+                for j in range(hidden):
+                    u, s, d = us[j], ss[j], moved[j]
+                    v = u + d
+                    if abs(SLOPE * d * (ONE + CUBIC * (THREE * u * v + d * d))) > FAR:
+                        z = SLOPE * (v + CUBIC * v * v * v)
+                        _, grown = _exponential(min(max(z, -LARGEST), LARGEST))
+                        row[j] = d * s + v * (grown / (grown + ONE) - s)
+
+
+@numba.njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+def convolve(x: Any, offset: int, dilation: int, taps: Any, h: Any) -> None:
+    """Row q of h, (W, E, C), from the rows q + offset and `dilation` before and behind it, where x has them."""
+    n, edits, channels = x.shape
+    zero = np.zeros(channels, dtype=np.float32)
+    left, middle, right = taps[0], taps[1], taps[2]
+    for q in range(len(h)):
+        i = q + offset
+        for e in range(edits):
+            a = x[i - dilation, e] if 0 <= i - dilation < n else zero
+            b = x[i, e] if 0 <= i < n else zero
+            c = x[i + dilation, e] if 0 <= i + dilation < n else zero
+            out = h[q, e]
+            for k in range(channels):
+                out[k] = left[k] * a[k] + middle[k] * b[k] + right[k] * c[k]
+
+
+@numba.njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+def sums(h: Any, centred: Any, totals: Any) -> None:
+    """Add the sums of h and of h (2 centred + h) over positions and channels to `totals`, float64 (2, E)."""
+    width, edits, channels = h.shape
+    for q in range(width):
+        reference = centred[q]
+        for e in range(edits):
+            row = h[q, e]
+            first = np.float32(0)
+            second = np.float32(0)
+            for k in range(channels):
+                first += row[k]
+                second += row[k] * (TWO * reference[k] + row[k])
+            totals[0, e] += first
+            totals[1, e] += second
+
+
+@numba.njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+def add_diagonals(parts: Any, first: int, logits: Any) -> None:
+    """Add part k of position p, (W, E, outputs, taps), to logit first + p + k, (E, outputs, length), if there is."""
+    width, edits, outputs, taps = parts.shape
+    length = logits.shape[2]
+    for p in range(width):
+        start = max(0, -(first + p))
+        end = min(taps, length - (first + p))
+        for e in range(edits):
+            for o in range(outputs):
+                row, part, shift = logits[e, o], parts[p, e, o], first + p
+                for k in range(start, end):
+                    row[shift + k] += part[k]

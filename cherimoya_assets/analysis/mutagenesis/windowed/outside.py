@@ -1,0 +1,222 @@
+"""What the state far from an edit does: a model with two numbers a block, made once for each unedited sequence.
+
+What lives here: shift fields, nodes, interpolation weights, and the sums over positions that an edit needs of them.
+What must not: edits. See the package's docstring for the idea.
+
+Notation. c is an edit's shift vector after i blocks: for each block the change of the mean, and the relative change of
+the reciprocal standard deviation, of its convolved input; 2i numbers. Far from the edit the change of the state after i
+blocks is approximated by a combination of fields,
+
+    change(c) = sum_j c_j B_j  +  sum_k w_k(c) R_k.
+
+B are the derivatives with respect to c at 0 ("order one"), propagated exactly. R_k is what B leaves at a node c_k: a
+forward pass of the unedited sequence with the statistics of c_k imposed gives change(c_k) exactly. The weights
+interpolate between nodes with the kernel g^2 (1 + g), g being the inner product of two shift vectors in units of the
+activations that they move; it vanishes with its slope at 0, as the rest of a first-order expansion does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cherimoya_assets.analysis.mutagenesis.windowed.arithmetic import convolve, difference_
+from cherimoya_assets.analysis.mutagenesis.windowed.network import profile_convolution
+from cherimoya_assets.analysis.mutagenesis.windowed.reference import BlockReference, Reference
+
+if TYPE_CHECKING:
+    import torch
+
+    from cherimoya_assets.analysis.mutagenesis.windowed.network import BlockWeights, Network
+
+RIDGE = 1e-10
+"""Of the nodes' kernel matrix, relative to its largest entry: nearly equal nodes must not get huge opposite weights."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """The model after some number of blocks.
+
+    Attributes:
+        fields: (L, m, C); first the 2i order-one fields, then one residual field a node.
+        metric: (2i, 2i), float64; c metric c' is the inner product of what two shift vectors do, to first order, to the
+            normalised input of the next block, a mean over positions and channels.
+        nodes: (K, 2i), float64, times the metric. weights: (K, K), float64, inverse of their kernel matrix.
+    """
+
+    fields: torch.Tensor
+    metric: torch.Tensor
+    nodes: torch.Tensor
+    weights: torch.Tensor
+
+    def coefficients(self, shifts: torch.Tensor) -> torch.Tensor:
+        """Of each field, for the shift vectors (E, 2i) in float64; float64 (E, m)."""
+        import torch
+
+        if not len(self.nodes):
+            return shifts
+        return torch.cat([shifts, kernel(shifts @ self.nodes.T) @ self.weights], dim=1)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Cumulative sums over positions of the fields as the next block's convolution sees them (h of each field).
+
+    Row p is the sum over positions below p: `first` (L + 1, m), float64, of h; `cross` (L + 1, m), float64, of h times
+    twice the centred reference; `gram` (L + 1, 2i, 2i), float64, of products of order-one fields. Products with
+    residual fields are left out: they are of third order in the shifts and change nothing that was measured.
+    """
+
+    first: torch.Tensor
+    cross: torch.Tensor
+    gram: torch.Tensor
+
+    def outside(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The sums over the positions not in [start, end)."""
+        return (
+            self.first[-1] - self.first[end] + self.first[start],
+            self.cross[-1] - self.cross[end] + self.cross[start],
+            self.gram[-1] - self.gram[end] + self.gram[start],
+        )
+
+
+@dataclass(frozen=True)
+class OutsideModel:
+    """`levels[i]` after block i (i >= 1; `levels[0]` is the stem, which no shift moves), `sums[i]` into block i >= 1.
+
+    shifted_logits: (m, n_outputs, output length), of each field of the last level.
+    shifted_counts: (L + 1, m, n_groups), float64, likewise of the counts head, summed over the positions below.
+    """
+
+    levels: tuple[Level, ...]
+    sums: tuple[Sums | None, ...]
+    shifted_logits: torch.Tensor
+    shifted_counts: torch.Tensor
+
+
+def first_order(network: Network, reference: Reference) -> OutsideModel:
+    """The model of one sequence without nodes: shift fields alone."""
+    import torch
+
+    given = reference.blocks[0].centred
+    fields = given.new_zeros((given.shape[0], 0, given.shape[1]))
+    none = torch.zeros((0, 0), dtype=torch.float64, device=given.device)
+    levels = [Level(fields, none, none, none)]
+    for i, (weights, block) in enumerate(zip(network.blocks, reference.blocks, strict=True)):
+        fields = _propagated(weights, block, fields)
+        levels.append(Level(fields, _metric(network, reference, i + 1, fields), none.new_zeros((0, 2 * i + 2)), none))
+    return _with_sums(network, reference, levels)
+
+
+def with_nodes(network: Network, reference: Reference, linear: OutsideModel, nodes: torch.Tensor) -> OutsideModel:
+    """A first-order model made exact at the nodes, shift vectors (K, 2 blocks) in float64."""
+    import torch
+
+    change = linear.levels[0].fields.new_zeros((reference.length, len(nodes), network.n_filters))
+    levels = [linear.levels[0]]
+    for i, (weights, block) in enumerate(zip(network.blocks, reference.blocks, strict=True)):
+        change = _imposed(weights, block, change, nodes[:, 2 * i : 2 * i + 2])
+        level, known = linear.levels[i + 1], nodes[:, : 2 * i + 2]
+        residual = torch.baddbmm(
+            change, known.to(change.dtype).expand(reference.length, -1, -1), level.fields, alpha=-1
+        )
+        moved = known @ level.metric
+        gram = kernel(moved @ known.T)
+        gram.diagonal().add_(RIDGE * gram.abs().max())
+        levels.append(Level(torch.cat([level.fields, residual], dim=1), level.metric, moved, torch.linalg.inv(gram)))
+    return _with_sums(network, reference, levels)
+
+
+def kernel(g: torch.Tensor) -> torch.Tensor:
+    """g^2 (1 + g) of inner products of shift vectors."""
+    return g.square() * (1 + g)
+
+
+def choose_nodes(shifts: torch.Tensor, metric: torch.Tensor, most: int, tolerance: float) -> torch.Tensor:
+    """Which of the shift vectors (n, 2i) to make nodes: pivoted Cholesky of their kernel matrix.
+
+    Each next node is the vector about which the ones before say least; at most `most`, fewer when what is left is below
+    `tolerance` of the largest. Returns their rows.
+    """
+    import torch
+
+    moved = shifts @ metric
+    rest = kernel((moved * shifts).sum(dim=1))
+    largest = float(rest.max()) if len(rest) else 0.0
+    columns = torch.zeros((0, len(shifts)), dtype=torch.float64, device=shifts.device)
+    chosen: list[int] = []
+    while len(chosen) < min(most, len(shifts)):
+        pivot = int(rest.argmax())
+        if float(rest[pivot]) <= tolerance * largest:
+            break
+        column = kernel(moved @ shifts[pivot]) - columns.T @ columns[:, pivot]
+        columns = torch.cat([columns, (column / rest[pivot].sqrt())[None]])
+        rest = (rest - columns[-1].square()).clamp_min(0)
+        rest[pivot] = 0
+        chosen.append(pivot)
+    return shifts[chosen]
+
+
+def _propagated(weights: BlockWeights, block: BlockReference, fields: torch.Tensor) -> torch.Tensor:
+    """Order-one fields through a block, and its own two behind them: (L, m, C) to (L, m + 2, C)."""
+    import torch
+
+    slope = block.hidden.derivative()[:, None]
+    through = convolve(fields, weights.taps, weights.dilation) @ weights.expand * block.rstd
+    own = torch.stack([(-block.rstd * weights.expand_sum).expand_as(block.hidden.before), block.hidden.before], dim=1)
+    moved = torch.cat([through, own], dim=1).mul_(slope) @ weights.contract
+    moved[:, : fields.shape[1]] += fields
+    return moved
+
+
+def _imposed(weights: BlockWeights, block: BlockReference, change: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
+    """The exact change (L, K, C) after a block whose statistics are imposed: the unedited sequence's, shifted."""
+    hidden = convolve(change, weights.taps, weights.dilation) @ weights.expand
+    mean, stretch = (column.contiguous() for column in shifts.to(change.dtype).T)
+    scale = (1 + stretch) * block.rstd
+    difference_(hidden, block.hidden, 0, stretch, scale, scale * mean, weights.expand_sum)
+    return change + hidden @ weights.contract
+
+
+def _metric(network: Network, reference: Reference, level: int, fields: torch.Tensor) -> torch.Tensor:
+    """See `Level`; of the last level, which has no next block, for the state itself."""
+    seen, rstd = fields, 1.0
+    if level < len(network.blocks):
+        weights = network.blocks[level]
+        seen, rstd = convolve(fields, weights.taps, weights.dilation), reference.blocks[level].rstd
+    flat = seen.transpose(0, 1).flatten(1)
+    metric: torch.Tensor = (flat @ flat.T).double() * (rstd**2 / flat.shape[1])
+    return metric
+
+
+def _with_sums(network: Network, reference: Reference, levels: list[Level]) -> OutsideModel:
+    """The levels with what windows need of their fields."""
+    sums: list[Sums | None] = [None]
+    for i in range(1, len(network.blocks)):
+        sums.append(_sums(levels[i], network.blocks[i], reference.blocks[i].centred))
+    return OutsideModel(tuple(levels), tuple(sums), *_read_out(network, levels[-1].fields))
+
+
+def _sums(level: Level, weights: BlockWeights, centred: torch.Tensor) -> Sums:
+    import torch
+
+    h = convolve(level.fields, weights.taps, weights.dilation)
+    crossed = 2 * torch.bmm(h, centred[:, :, None])[:, :, 0]
+    linear = h[:, : len(level.metric)]
+    gram = torch.bmm(linear, linear.transpose(1, 2))
+    return Sums(_cumulative(h.sum(dim=2)), _cumulative(crossed), _cumulative(gram))
+
+
+def _cumulative(values: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    zero = torch.zeros_like(values[:1], dtype=torch.float64)
+    return torch.cat([zero, values.cumsum(dim=0, dtype=torch.float64)])
+
+
+def _read_out(network: Network, fields: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What each field of the last level does to the logits (m, n_outputs, length), and the counts head cumulated."""
+    start, end = network.trimming, len(fields) - network.trimming
+    logits = fields.new_zeros((fields.shape[1], network.profile.shape[0], end - start))
+    profile_convolution(network, fields, -start, logits)
+    return logits, _cumulative(fields @ network.counts.T)

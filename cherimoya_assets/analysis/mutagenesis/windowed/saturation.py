@@ -1,0 +1,110 @@
+"""Saturation mutagenesis of many sequences with the windowed engine.
+
+What lives here: which edits there are, several sequences at once, and hypothetical scores. What must not: how an edit
+is computed (`engine.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cherimoya_assets.analysis.mutagenesis.local_edits import LocalEdit
+from cherimoya_assets.analysis.mutagenesis.result import MutagenesisResult
+from cherimoya_assets.analysis.mutagenesis.windowed.engine import Check, edit_effects
+from cherimoya_assets.analysis.mutagenesis.windowed.memory import edits_at_once, mean_window
+from cherimoya_assets.analysis.mutagenesis.windowed.network import full_precision, read_network
+from cherimoya_assets.analysis.side_by_side import each_alone
+
+if TYPE_CHECKING:
+    from cherimoya_assets.analysis.models import SequenceModel
+
+BASES = np.eye(4, dtype=np.int8)
+
+
+def mutate(
+    model: SequenceModel,
+    X: NDArray[np.int8],
+    start: int,
+    end: int,
+    outputs: Sequence[str],
+    *,
+    group: int | None,
+    tolerance: float,
+    batch_size: int | None,
+    device: str,
+    progress: Callable[[int, int], None] | None,
+) -> MutagenesisResult:
+    """See `cherimoya_assets.analysis.mutagenesis.saturation_mutagenesis`."""
+    import torch
+
+    network = read_network(model.module, torch.float32, device)
+    length = X.shape[2]
+    # A batch's window is as wide as its edits lie apart: more than a fifth of what one edit needs is not worth it.
+    apart = 3 * max(1, mean_window(network, length) // 5)
+    size = batch_size or min(edits_at_once(network, length, device), apart)
+    scores = {head: np.zeros((len(X), 4, end - start), dtype=np.float32) for head in outputs}
+    checks: dict[int, Check] = {}
+
+    def attribute(row: int) -> tuple[dict[str, NDArray[np.float32]], Check]:
+        bases, positions = np.nonzero(X[row, :, start:end].T == 0)[::-1]
+        edits = [LocalEdit(start + int(p), BASES[:, b : b + 1]) for b, p in zip(bases, positions, strict=True)]
+        _, effects = edit_effects(network, X[row], edits, outputs, group=group, tolerance=tolerance, batch_size=size)
+        table = {head: _hypothetical(effects.scores[head], bases, positions, end - start) for head in outputs}
+        return table, effects.check
+
+    began = time.perf_counter()
+    with full_precision():
+        for row, (table, check) in each_alone(attribute, len(X) if end > start else 0, device):
+            checks[row] = check
+            for head in outputs:
+                scores[head][row] = table[head]
+            if progress is not None:
+                progress(len(checks), len(X))
+    seconds = time.perf_counter() - began
+    report: dict[str, float | int | str] = {
+        "batch_size": size,
+        "seconds": seconds,
+        "loci_per_second": len(X) / seconds if seconds else 0.0,
+        **summary(checks, outputs, tolerance),
+    }
+    return MutagenesisResult(scores, "windowed", report)
+
+
+def summary(checks: Mapping[int, Check], outputs: Sequence[str], tolerance: float) -> dict[str, float | int | str]:
+    """What the checks of all sequences, by their rows, say together."""
+    found: dict[str, float | int | str] = {
+        "tolerance": tolerance,
+        "checked_edits": sum(check.checked for check in checks.values()),
+    }
+    for head in outputs:
+        errors = [check.errors[head] for check in checks.values()]
+        found[f"{head}_error_max"] = max(errors, default=0.0)
+        found[f"{head}_error_median"] = float(np.median(errors)) if errors else 0.0
+    again = {
+        row: max(max(errors) for errors in check.rejected.values()) for row, check in checks.items() if check.rejected
+    }
+    dense = [row for row, check in checks.items() if check.rejected and check.dense]
+    found["loci_with_more_nodes"], found["loci_gone_dense"] = len(again) - len(dense), len(dense)
+    if again:
+        worst = max(again, key=lambda row: again[row])
+        found["fallback"] = (
+            f"{len(again)} of {len(checks)} loci missed the tolerance of {tolerance:g} at first (most of all row "
+            f"{worst}, with a relative error of {again[worst]:.1g}) and were computed again, {len(dense)} of them "
+            "densely"
+        )
+    return found
+
+
+def _hypothetical(
+    effects: NDArray[np.float64], bases: NDArray[np.int64], positions: NDArray[np.int64], width: int
+) -> NDArray[np.float32]:
+    """The effects, 0 for the base that is there, less their mean over the alphabet: float32 (4, width)."""
+    table = np.zeros((4, width))
+    table[bases, positions] = effects
+    scores: NDArray[np.float32] = (table - table.mean(axis=0)).astype(np.float32)
+    return scores

@@ -1,0 +1,298 @@
+"""Edits through the network: exact on a window, the model of the outside beyond it.
+
+What lives here: one batch of edits of one sequence, at places that are near each other, from bases to changes of
+logits and of log counts. What must not: which edits there are, and scores.
+
+A batch shares one window, cropped from the sequence and laid out (positions, edits, channels), so that a halo is a
+block of memory before or after it and the reference of a position is read once for all edits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cherimoya_assets.analysis.mutagenesis.windowed.arithmetic import convolved_with_sums, difference_
+from cherimoya_assets.analysis.mutagenesis.windowed.network import profile_convolution
+
+if TYPE_CHECKING:
+    import torch
+
+    from cherimoya_assets.analysis.mutagenesis.windowed.network import BlockWeights, Network
+    from cherimoya_assets.analysis.mutagenesis.windowed.outside import OutsideModel
+    from cherimoya_assets.analysis.mutagenesis.windowed.reference import BlockReference, Reference
+
+TILE_BYTES = 1 << 20
+"""Of hidden activations at a time: what a core's second-level cache holds beside the weights."""
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Edits of one sequence that lie in one span.
+
+    Attributes:
+        start: first position of the span. change: (E, 4, width), the new one-hot bases less the old ones.
+    """
+
+    start: int
+    change: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What edits did.
+
+    Attributes:
+        shifts: (E, 2 blocks), float64, the shift vectors.
+        log_counts: (E, n_groups), float64, change of the log counts; None where it was not asked for.
+        logits: (E, n_outputs, output length), change of the profile logits; likewise.
+    """
+
+    shifts: torch.Tensor
+    log_counts: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+
+
+def sweep(
+    network: Network,
+    reference: Reference,
+    outside: OutsideModel,
+    edits: Edits,
+    *,
+    heads: Collection[str],
+    dense: bool = False,
+) -> Swept:
+    """Compute a batch of edits.
+
+    Args:
+        heads: of "counts" and "profile"; without any, the shift vectors alone, at half the work.
+        dense: let the window be the whole sequence, which needs no model of an outside.
+    """
+    import torch
+
+    window = _Window(network, reference, edits, dense=dense)
+    shifts = torch.zeros((window.n_edits, 0), dtype=torch.float64, device=edits.change.device)
+    last = len(network.blocks) - 1
+    for i, (weights, block) in enumerate(zip(network.blocks, reference.blocks, strict=True)):
+        level = outside.levels[i]
+        exact = level.coefficients(shifts)
+        h, first, second = window.convolve(weights, block, level.fields, exact)
+        sums = outside.sums[i]
+        if sums is not None and not dense:
+            a, b, gram = sums.outside(window.low, window.high)
+            first = first + exact @ a
+            second = second + exact @ b + ((shifts @ gram) * shifts).sum(dim=1)
+        shift = _shift(block, first, second, reference.length * h.shape[2])
+        shifts = torch.cat([shifts, shift], dim=1)
+        if i == last:
+            break
+        _mix_(window, h, (window.low, window.high), weights, block, shift)
+    if not heads:
+        return Swept(shifts)
+    counts = _last_block_(network, window, h, weights, block, shift, heads)
+    log_counts = None if counts is None else _log_counts(network, reference, outside, window, counts, shifts)
+    logits = _logits(network, reference, outside, window, shifts) if "profile" in heads else None
+    return Swept(shifts, log_counts, logits)
+
+
+class _Window:
+    """The changes at the positions [low, high), inside a buffer in which the window can grow."""
+
+    def __init__(self, network: Network, reference: Reference, edits: Edits, *, dense: bool) -> None:
+        import torch
+
+        self.length, self.dense = reference.length, dense
+        self.low, stem = _stem(network, reference, edits)
+        self.high, self.n_edits = self.low + len(stem), stem.shape[1]
+        grown = self.length if dense else sum(block.dilation for block in network.blocks)
+        # A halo is twice as wide as what the window keeps of it.
+        grown += network.blocks[-1].dilation
+        self.base = max(self.low - grown, 0)
+        size = min(self.high + grown, self.length) - self.base
+        self.buffer = torch.empty((size, *stem.shape[1:]), dtype=stem.dtype, device=stem.device)
+        self.buffer[self.low - self.base : self.high - self.base] = stem
+
+    @property
+    def x(self) -> torch.Tensor:
+        """(W, E, C)."""
+        return self.buffer[self.low - self.base : self.high - self.base]
+
+    def convolve(
+        self, weights: BlockWeights, block: BlockReference, fields: torch.Tensor, coefficients: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Grow by the reach of a block, reading twice as far; see `arithmetic.convolved_with_sums`."""
+        reach = self.length if self.dense else weights.dilation
+        low, high = self.low, self.high
+        start, end = max(low - 2 * reach, 0), min(high + 2 * reach, self.length)
+        self._fill(start, low, fields, coefficients)
+        self._fill(high, end, fields, coefficients)
+        self.low, self.high = max(low - reach, 0), min(high + reach, self.length)
+        return convolved_with_sums(
+            self.buffer[start - self.base : end - self.base],
+            self.low - start,
+            weights.taps,
+            weights.dilation,
+            block.centred[self.low : self.high],
+        )
+
+    def within(self, low: int, high: int) -> tuple[int, int]:
+        """The part of the window in [low, high); empty, but within the window, where there is none."""
+        low, high = (min(max(place, self.low), self.high) for place in (low, high))
+        return low, high
+
+    def _fill(self, start: int, end: int, fields: torch.Tensor, coefficients: torch.Tensor) -> None:
+        """What the model says at [start, end)."""
+        import torch
+
+        if start >= end:
+            return
+        halo = self.buffer[start - self.base : end - self.base]
+        if self.dense or not fields.shape[1]:
+            halo.zero_()
+        else:
+            torch.matmul(coefficients.to(halo.dtype), fields[start:end], out=halo)
+
+
+def _stem(network: Network, reference: Reference, edits: Edits) -> tuple[int, torch.Tensor]:
+    """The window behind the stem: its first position, and the changes (W, E, C)."""
+    import torch
+    from torch.nn.functional import conv1d
+
+    half = network.stem.shape[2] // 2
+    n_edits, _, width = edits.change.shape
+    before = conv1d(edits.change, network.stem, padding=2 * half).permute(2, 0, 1)
+    low, high = max(edits.start - half, 0), min(edits.start + width + half, reference.length)
+    first = low - (edits.start - half)
+    x = before[first : first + high - low].contiguous()
+    none, one = x.new_zeros(n_edits), x.new_ones(n_edits)
+    return low, difference_(x, reference.stem, low, none, one, none, torch.zeros_like(network.stem_bias))
+
+
+def _shift(block: BlockReference, first: torch.Tensor, second: torch.Tensor, size: int) -> torch.Tensor:
+    """Change of the mean and relative change of the reciprocal standard deviation, (E, 2) in float64.
+
+    `first` is the sum of h over the plane of `size` values, `second` that of h (2 centred + h).
+    """
+    import torch
+
+    mean = first / size
+    variance = second / size - mean.square()
+    return torch.stack([mean, torch.expm1(-0.5 * torch.log1p(variance * block.rstd**2))], dim=1)
+
+
+def _activated(
+    window: _Window,
+    h: torch.Tensor,
+    span: tuple[int, int],
+    weights: BlockWeights,
+    block: BlockReference,
+    shift: torch.Tensor,
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Changes of the activated hidden layer, (T, E, H), at one slice of a span of the window after another.
+
+    The slices count from the window's first position. Their memory is the same: it stays in the cache.
+    """
+    import torch
+
+    mean, stretch = (column.to(h.dtype).contiguous() for column in shift.T)
+    scale = (1 + stretch) * block.rstd
+    hidden, width = weights.expand.shape[1], span[1] - span[0]
+    row = h.shape[1] * hidden * h.element_size()
+    step = max(1, TILE_BYTES // row) if h.device.type == "cpu" else max(1, width)
+    scratch = torch.empty((min(step, width), h.shape[1], hidden), dtype=h.dtype, device=h.device)
+    for low in range(span[0], span[1], step):
+        tile = slice(low - window.low, min(low + step, span[1]) - window.low)
+        changes = scratch[: tile.stop - tile.start]
+        torch.matmul(h[tile], weights.expand, out=changes)
+        yield tile, difference_(changes, block.hidden, low, stretch, scale, scale * mean, weights.expand_sum)
+
+
+def _mix_(
+    window: _Window,
+    h: torch.Tensor,
+    span: tuple[int, int],
+    weights: BlockWeights,
+    block: BlockReference,
+    shift: torch.Tensor,
+) -> None:
+    """Add to a span of the window what the block's two layers make of the convolved changes."""
+    for tile, changes in _activated(window, h, span, weights, block, shift):
+        _contract_(window.x[tile], changes, weights)
+
+
+def _contract_(x: torch.Tensor, changes: torch.Tensor, weights: BlockWeights) -> None:
+    x.view(-1, x.shape[2]).addmm_(changes.view(-1, changes.shape[2]), weights.contract)
+
+
+def _last_block_(
+    network: Network,
+    window: _Window,
+    h: torch.Tensor,
+    weights: BlockWeights,
+    block: BlockReference,
+    shift: torch.Tensor,
+    heads: Collection[str],
+) -> torch.Tensor | None:
+    """The last block, at the positions that the heads read; the summed counts head of the window, float64 (E, groups).
+
+    For the counts the block's second product is never made: its weights meet the head's first. The profile needs it,
+    and a flank on either side. What is computed for one head does not depend on the other.
+    """
+    start, end = network.trimming, window.length - network.trimming
+    inner = window.within(start, end)
+    counts = None
+    if "counts" in heads:
+        through = weights.contract @ network.counts.T
+        rows = window.x[inner[0] - window.low : inner[1] - window.low]
+        counts = (rows.sum(dim=0) @ network.counts.T).double()
+    for tile, changes in _activated(window, h, inner, weights, block, shift):
+        if counts is not None:
+            counts += (changes.sum(dim=0) @ through).double()
+        if "profile" in heads:
+            _contract_(window.x[tile], changes, weights)
+    if "profile" in heads:
+        flank = network.profile.shape[2] // 2
+        outer = window.within(start - flank, end + flank)
+        for side in ((outer[0], inner[0]), (inner[1], outer[1])):
+            _mix_(window, h, side, weights, block, shift)
+    return counts
+
+
+def _log_counts(
+    network: Network,
+    reference: Reference,
+    outside: OutsideModel,
+    window: _Window,
+    inside: torch.Tensor,
+    shifts: torch.Tensor,
+) -> torch.Tensor:
+    """Changes of the log counts from the sum inside the window and the model beyond it."""
+    start, end = network.trimming, reference.length - network.trimming
+    low, high = window.within(start, end)
+    below = outside.shifted_counts
+    beyond = below[end] - below[start] - (below[high] - below[low])
+    if window.dense:
+        return inside / (end - start)
+    return (inside + outside.levels[-1].coefficients(shifts) @ beyond) / (end - start)
+
+
+def _logits(
+    network: Network, reference: Reference, outside: OutsideModel, window: _Window, shifts: torch.Tensor
+) -> torch.Tensor:
+    """Changes of the logits: the model gives all, and the window what it holds beyond the model."""
+    import torch
+
+    start, end = network.trimming, reference.length - network.trimming
+    flank = network.profile.shape[2] // 2
+    low, high = window.within(start - flank, end + flank)
+    x = window.x[low - window.low : high - window.low]
+    logits = x.new_zeros((len(shifts), network.profile.shape[0], end - start))
+    if not window.dense:
+        level = outside.levels[-1]
+        coefficients = level.coefficients(shifts).to(x.dtype)
+        torch.baddbmm(x, coefficients.expand(len(x), -1, -1), level.fields[low:high], alpha=-1, out=x)
+        torch.matmul(coefficients, outside.shifted_logits.flatten(1), out=logits.view(len(shifts), -1))
+    if len(x):
+        profile_convolution(network, x, low - start, logits)
+    return logits
