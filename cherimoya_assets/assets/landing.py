@@ -9,10 +9,12 @@ stored before stays.
 from __future__ import annotations
 
 import resource
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -63,6 +65,7 @@ def land(
             f"{key.to_user_string()} was computed but not stored, because a check did not pass. {reasons}",
             allow_retries=False,
         )
+    stamp = {**stamp, **circumstances(store, key, stamp)}
     staged = store.stage(value, stamp)
     yield dg.MaterializeResult(
         asset_key=key,
@@ -78,6 +81,24 @@ def land(
             "preview": table(stored_files(staged.manifest) if preview is None else preview),
         },
     )
+
+
+def circumstances(store: AssetStore, key: dg.AssetKey, stamp: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stamp says about this very run: which one, when, of what, and the command that makes it again."""
+    context = dg.AssetExecutionContext.get()
+    partition = context.partition_key if context.has_partition_key else None
+    home = store.root.parent
+    words = ["run", stamp["experiment_file"], "--home", str(home), "--select", "/".join(key.path[1:])]
+    words += ["--chroms", partition] if partition is not None else []
+    return {
+        "asset": key.to_user_string(),
+        "partition": partition,
+        "code_version": context.assets_def.code_versions_by_key.get(key),
+        "run_id": context.run.run_id,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "home": str(home),
+        "command": shlex.join(["cherimoya-assets", *words, "--force"]),
+    }
 
 
 def check(key: dg.AssetKey, name: str, passed: bool, description: str, *, warn: bool = False) -> dg.AssetCheckResult:

@@ -131,8 +131,20 @@ class _Head:
         return [cell or "all chromosomes" for cell in cells if self._manifest(key, cell) is None]
 
     def description(self, items: Sequence[_Item], hashes: Mapping[str, str]) -> dict[str, Any]:
-        """What the record says about each file: its hash, and the data versions that it is made of."""
-        cells = (None, *self.lineage.chroms)
+        """What the record says about each file: its hash, the data versions that it is made of, and their stamps.
+
+        With the stamps, a folder that was copied elsewhere still says where its files come from.
+        """
+        keys = dict.fromkeys(key for item in items for key in item.assets)
+        found = {
+            key.to_user_string(): {
+                cell or "all": manifest
+                for cell in (None, *self.lineage.chroms)
+                if (manifest := self._manifest(key, cell)) is not None
+            }
+            for key in keys
+        }
+        names = {item.name: [key.to_user_string() for key in item.assets] for item in items}
         return {
             "experiment": self.lineage.name,
             "experiment_file": str(self.lineage.experiment.source),
@@ -141,15 +153,11 @@ class _Head:
             "cherimoya_assets": __version__,
             "sha256": dict(hashes),
             "assets": {
-                item.name: {
-                    key.to_user_string(): {
-                        cell or "all": manifest.version
-                        for cell in cells
-                        if (manifest := self._manifest(key, cell)) is not None
-                    }
-                    for key in item.assets
-                }
-                for item in items
+                name: {asset: {cell: manifest.version for cell, manifest in found[asset].items()} for asset in assets}
+                for name, assets in names.items()
+            },
+            "stamps": {
+                asset: {cell: manifest.stamp for cell, manifest in cells.items()} for asset, cells in found.items()
             },
         }
 

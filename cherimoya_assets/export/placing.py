@@ -30,7 +30,7 @@ def place(
         folder: made when it is not there.
         writers: what writes the file (or makes the folder) of each name at the path that it is given.
         record: name of the JSON file that names what was written; what it names may be replaced the next time.
-        describe: what else the record says, given the sha256 of each file.
+        describe: what else the record says, given the sha256 of each file, those inside folders by relative path.
 
     Raises:
         ExperimentError: something is in the way that the record does not name. Nothing was written.
@@ -46,7 +46,8 @@ def place(
     with _staging(folder) as staging:
         for name, write in writers.items():
             write(staging / name)
-        hashes = {name: _sha256(staging / name) for name in writers if (staging / name).is_file()}
+        written = sorted(path for path in staging.rglob("*") if path.is_file())
+        hashes = {path.relative_to(staging).as_posix(): _sha256(path) for path in written}
         (staging / record).write_text(json.dumps({"files": sorted(writers), **describe(hashes)}, indent=1) + "\n")
         # The record comes first: what a crash leaves behind is known as ours.
         for name in (record, *writers):

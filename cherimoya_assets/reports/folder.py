@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
+from cherimoya_assets.resources.storage import SIDECAR
+
 INDEX = "INDEX"
 """Name of the one-line file that says which page to open first."""
 
@@ -58,5 +60,5 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != INDEX
+        if path.is_file() and path.relative_to(folder).as_posix() not in (INDEX, SIDECAR)
     }

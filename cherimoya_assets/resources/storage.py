@@ -7,6 +7,9 @@ A partition's folder holds data folders and one `manifest.json`. Data are writte
 file is synced and hashed, the folder is renamed to its place, and last the manifest is replaced in one step. A reader
 therefore sees the old content or the new one and never a part, whenever the writer dies. The content hash over the
 files' hashes is the asset's data version: an identical recomputation has the same version and wakes nothing.
+
+The stamp of a materialization travels with its files: a copy of the manifest lies beside them, and HTML pages carry it
+inside. Neither counts for the version, since the stamp names the run.
 """
 
 from __future__ import annotations
@@ -22,13 +25,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import dagster as dg
 
 from cherimoya_assets.errors import StorageError
+from cherimoya_assets.provenance.stamped_page import stamp_page
 
 FORMAT = 1
+
+SIDECAR = "provenance.json"
+"""The copy of the manifest that lies beside the data files and is copied with their folder."""
 
 POOLED = "_pooled"
 """Folder name of an unpartitioned asset. No chromosome gets it: `path_part` escapes a leading underscore."""
@@ -108,12 +115,17 @@ class AssetStore:
         try:
             value.write(folder)
             files = tuple(_hash_files(folder))
+            version = _content_version(kind, files)
+            if stamp and any(_is_page(file.name) for file in files):
+                _stamp_pages(folder, stamp)
+                files = tuple(_hash_files(folder))
+            name = f"{version[:16]}-{folder.name[:8]}"
+            manifest = Manifest(kind, version, name, files, dict(stamp or {}))
+            _replace_text(folder / SIDECAR, _manifest_json(manifest))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        version = _content_version(kind, files)
-        name = f"{version[:16]}-{folder.name[:8]}"
-        return Staged(value, folder, Manifest(kind, version, name, files, dict(stamp or {})))
+        return Staged(value, folder, manifest)
 
     def commit(self, staged: Staged, key: tuple[str, ...], partition: str | None) -> Path:
         """Make a staged value the content of a partition; returns the folder of its files."""
@@ -160,29 +172,14 @@ class AssetStore:
                     ) from error
         raise AssertionError("unreachable")
 
+    def partitions(self, key: tuple[str, ...]) -> list[str | None]:
+        """The partitions of an asset that are stored, None for the pooled content, in the order of their names."""
+        names = sorted(path.parent.name for path in self.root.joinpath(*map(path_part, key)).glob("*/manifest.json"))
+        return [None if name == POOLED else unquote(name) for name in names]
+
     @staticmethod
     def _read_manifest(home: Path) -> Manifest | None:
-        path = home / "manifest.json"
-        try:
-            text = path.read_text()
-        except FileNotFoundError:
-            return None
-        try:
-            raw = json.loads(text)
-            if raw["format"] != FORMAT:
-                raise StorageError(f"{path}: format {raw['format']}, expected {FORMAT}. Materialize it again.")
-            files = tuple(StoredFile(**file) for file in raw["files"])
-            manifest = Manifest(raw["kind"], raw["version"], raw["folder"], files, raw["stamp"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"{path}: not a manifest of this store. Materialize it again.") from error
-        parts = [part for file in files for part in Path(file.name).parts]
-        if (
-            manifest.kind not in STORED_TYPES
-            or Path(manifest.folder).name != manifest.folder
-            or any(part in ("..", "/") for part in parts)
-        ):
-            raise StorageError(f"{path}: not a manifest of this store. Materialize it again.")
-        return manifest
+        return read_manifest(home / "manifest.json")
 
 
 class StoreIOManager(dg.ConfigurableIOManager):
@@ -218,6 +215,34 @@ class StoreIOManager(dg.ConfigurableIOManager):
         return self.store.load(key, partition)
 
 
+def read_manifest(path: Path) -> Manifest | None:
+    """The manifest in a file, or None where there is no such file.
+
+    Raises:
+        StorageError: the file is no manifest of ours.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    try:
+        raw = json.loads(text)
+        if raw["format"] != FORMAT:
+            raise StorageError(f"{path}: format {raw['format']}, expected {FORMAT}. Materialize it again.")
+        files = tuple(StoredFile(**file) for file in raw["files"])
+        manifest = Manifest(raw["kind"], raw["version"], raw["folder"], files, raw["stamp"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: not a manifest of this store. Materialize it again.") from error
+    parts = [part for file in files for part in Path(file.name).parts]
+    if (
+        manifest.kind not in STORED_TYPES
+        or Path(manifest.folder).name != manifest.folder
+        or any(part in ("..", "/") for part in parts)
+    ):
+        raise StorageError(f"{path}: not a manifest of this store. Materialize it again.")
+    return manifest
+
+
 def path_part(name: str) -> str:
     """One key part or chromosome name as one safe folder name, reversible and never `.`, `..` or `_pooled`."""
     escaped = quote(name, safe="+")
@@ -247,6 +272,15 @@ def _hash_files(folder: Path) -> list[StoredFile]:
         files.append(StoredFile(path.relative_to(folder).as_posix(), digest, path.stat().st_size))
     _sync(folder)
     return files
+
+
+def _is_page(name: str) -> bool:
+    return name.endswith(".html")
+
+
+def _stamp_pages(folder: Path, stamp: Mapping[str, Any]) -> None:
+    for path in folder.rglob("*.html"):
+        path.write_bytes(stamp_page(path.read_bytes(), stamp))
 
 
 def _content_version(kind: str, files: tuple[StoredFile, ...]) -> str:

@@ -44,7 +44,13 @@ def test_files_and_folders_land_under_their_names_with_a_record_of_their_hashes(
     seen = listing(tmp_path / "to" / "here")
     record = json.loads(seen.pop(RECORD))
     assert seen == {"a": "1", "b/inner": "2"}
-    assert record == {"files": ["a", "b"], "sha256": {"a": hashlib.sha256(b"1").hexdigest()}}
+    assert record == {
+        "files": ["a", "b"],
+        "sha256": {
+            "a": hashlib.sha256(b"1").hexdigest(),
+            "b/inner": hashlib.sha256(b"2").hexdigest(),
+        },
+    }
 
 
 def test_what_an_earlier_call_wrote_is_replaced_with_nothing_of_it_left(tmp_path):
