@@ -1,7 +1,11 @@
 """Walking the stages of one experiment, one run a chromosome, in this process.
 
 What belongs here: which assets of which chromosome can be made now, making them as ordinary Dagster runs of the stage
-jobs, and what became of each. What does not: drawing (`cli/display.py`) and what the assets do.
+jobs, and what became of each. What does not: drawing (`cli/display.py`), what the assets do, and what is out of date
+and why (`assets/drift.py`).
+
+Only what is out of date is made, unless all is asked for. What stands on something that is made again is looked at
+once more afterwards: where the same came out, nothing follows from it.
 
 A chromosome that fails does not stop the others. What would stand on it is skipped, with the reason: a pooled asset
 made from some of the chromosomes, or from old and new ones together, would be wrong without looking wrong.
@@ -18,6 +22,7 @@ from typing import Any, Protocol
 
 import dagster as dg
 
+from cherimoya_assets.assets.drift import Drift
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.build import Stage, build_defs, stages
 from cherimoya_assets.errors import CherimoyaAssetsError, ExperimentError, InputError
@@ -93,8 +98,11 @@ def walk(
     keys: Collection[dg.AssetKey] | None = None,
     chroms: Sequence[str] | None = None,
     device: str = "",
+    force: bool = False,
 ) -> Outcome:
-    """Observe the inputs, then make the assets `keys` (all) of the chromosomes `chroms` (all), stage by stage.
+    """Observe the inputs, then make what is out of date of `keys` (all) and `chroms` (all), stage by stage.
+
+    With `force`, what is up to date is made again, too.
 
     Raises:
         InputError: an input could not be observed.
@@ -102,7 +110,7 @@ def walk(
     """
     defs = build_defs([lineage.experiment], lineage.home.root, device=device)
     tags = {"experiment": lineage.name, COMMAND_TAG: uuid.uuid4().hex[:12], **process_tag()}
-    walker = _Walker(lineage, defs, instance, watcher, tags)
+    walker = _Walker(lineage, defs, instance, watcher, tags, force)
     walker.observe_inputs()
     chosen = [
         (number, stage, [key for key in stage.keys if keys is None or key in keys])
@@ -161,6 +169,7 @@ class _Walker:
     instance: dg.DagsterInstance
     watcher: Watcher
     tags: Mapping[str, str]
+    force: bool
     outcome: Outcome = field(default_factory=Outcome)
     unmade: dict[tuple[dg.AssetKey, str | None], bool] = field(default_factory=dict)
     """Assets that this walk wanted and did not make; True where a failure is the reason."""
@@ -169,6 +178,7 @@ class _Walker:
         self.assets = [asset for asset in self.defs.assets or () if isinstance(asset, dg.AssetsDefinition)]
         self.parents = {key: parents for asset in self.assets for key, parents in asset.asset_deps.items()}
         self.partitioned = {key: stage.partitioned for stage in stages(self.lineage) for key in stage.keys}
+        self.drift = Drift(self.lineage)
 
     def observe_inputs(self) -> None:
         """Record the content version of every input file."""
@@ -185,27 +195,53 @@ class _Walker:
         partitions: Sequence[str | None],
         place: tuple[int, int],
     ) -> None:
-        """Make what can be made of one stage."""
-        runs: dict[str | None, list[dg.AssetKey]] = {partition: [] for partition in partitions}
+        """Make what can be made of one stage, and say nothing of a stage that is up to date."""
+        self.drift.again()
+        stale = {
+            partition: left
+            for partition in partitions
+            if (left := [key for key in wanted if self.force or not self.drift.cell(key, partition).fresh])
+        }
+        if not stale:
+            return
+        self.watcher.stage_begins(*place, stage, list(stale))
         obstacles: dict[tuple[dg.AssetKey, _Obstacle], list[str | None]] = {}
-        for partition, keys in runs.items():
-            for key in wanted:
-                obstacle = self._obstacle(key, partition, keys)
-                if obstacle is None:
-                    keys.append(key)
-                else:
-                    self.unmade[key, partition] = obstacle.failed
-                    obstacles.setdefault((key, obstacle), []).append(partition)
-        self.watcher.stage_begins(*place, stage, [partition for partition, keys in runs.items() if keys])
+        for partition, left in stale.items():
+            for key, obstacle in self._partition(stage, job, left, partition).items():
+                obstacles.setdefault((key, obstacle), []).append(partition)
         for (key, obstacle), cells in obstacles.items():
             self._skip(key, obstacle, cells)
-        for partition, keys in runs.items():
-            if keys:
-                self._run(stage, job, keys, partition)
         self.watcher.stage_ends()
 
+    def _partition(
+        self, stage: Stage, job: dg.JobDefinition, left: Sequence[dg.AssetKey], partition: str | None
+    ) -> dict[dg.AssetKey, _Obstacle]:
+        """Make assets of one partition, in as few runs as can be; returns what cannot be made, and why not."""
+        while True:
+            now: list[dg.AssetKey] = []
+            obstacles: dict[dg.AssetKey, _Obstacle] = {}
+            for key in left:
+                self.unmade.pop((key, partition), None)
+                if not self.force and self.drift.cell(key, partition).fresh:
+                    continue
+                # What only stands on something that is made in this run may turn out to be fresh after it.
+                waits = not self.force and not self.drift.cell(key, partition).own
+                obstacle = self._obstacle(key, partition, now)
+                if obstacle is not None:
+                    obstacles[key] = obstacle
+                    self.unmade[key, partition] = obstacle.failed
+                elif not waits:
+                    now.append(key)
+            if not now:
+                return obstacles
+            self._run(stage, job, now, partition)
+            left = [key for key in left if key not in now]
+            if self.force:
+                return obstacles
+            self.drift.again()
+
     def _obstacle(self, key: dg.AssetKey, partition: str | None, same_run: Collection[dg.AssetKey]) -> _Obstacle | None:
-        """The first parent that is not there and is not made before `key` in the same run."""
+        """The first parent that is not there or out of date, and is not made before `key` in the same run."""
         for parent in sorted(self.parents[key] & self.partitioned.keys()):
             if parent in same_run:
                 continue
@@ -214,7 +250,11 @@ class _Walker:
             missing = [cell for cell in cells if (parent, cell) in self.unmade or not self._is_stored(parent, cell)]
             if missing:
                 failed = any(self.unmade.get((parent, cell), False) for cell in missing)
-                return _Obstacle(parent, tuple(filter(None, missing)) if pools else (), failed)
+                there = not failed and all(self._is_stored(parent, cell) for cell in missing)
+                return _Obstacle(parent, tuple(filter(None, missing)) if pools else (), failed, stale=there)
+            stale = [cell for cell in cells if not self.force and not self.drift.cell(parent, cell).fresh]
+            if stale:
+                return _Obstacle(parent, tuple(filter(None, stale)) if pools else (), False, stale=True)
         return None
 
     def _is_stored(self, key: dg.AssetKey, partition: str | None) -> bool:
@@ -294,15 +334,18 @@ class _Walker:
 
 @dataclass(frozen=True)
 class _Obstacle:
-    """A parent that is not there; `chroms` are those that are missing where the child pools them."""
+    """A parent that is not there, or is `stale`; `chroms` are those that are missing where the child pools them."""
 
     parent: dg.AssetKey
     chroms: tuple[str, ...]
     failed: bool
+    stale: bool = False
 
     def sentence(self, cells: Sequence[str | None]) -> str:
         """Why the cells of a child cannot be made."""
         name, missing = "/".join(self.parent.path[1:]), "was not made" if self.failed else "has not been made yet"
+        if self.stale:
+            missing = "is out of date"
         if self.chroms:
             return f"it pools every chromosome, and {name} {missing} for {_listed(self.chroms)}"
         chroms = tuple(filter(None, cells))

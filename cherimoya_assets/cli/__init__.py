@@ -14,10 +14,18 @@ import sys
 from collections.abc import Sequence
 
 from cherimoya_assets import __version__
-from cherimoya_assets.cli import check, export, init, run, ui
+from cherimoya_assets.cli import check, drift, export, init, lineage, run, ui
 from cherimoya_assets.errors import CherimoyaAssetsError, Problems, StorageError
 
-COMMANDS = {"init": init, "check": check, "run": run, "export": export, "ui": ui}
+COMMANDS = {
+    "init": init,
+    "check": check,
+    "run": run,
+    "drift": drift,
+    "lineage": lineage,
+    "export": export,
+    "ui": ui,
+}
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 

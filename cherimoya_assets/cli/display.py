@@ -89,7 +89,9 @@ class Display:
                 self.console.print(line)
 
     def run_ends(self, made: Made) -> None:
-        self._done.append(made.partition)
+        if made.partition not in self._done:
+            # A chromosome has a second run where it is seen after the first what follows from it.
+            self._done.append(made.partition)
         self._now, self._step, self._advance, self._reached = None, "", None, 0.0
         for line in self._finished(made):
             self.console.print(line)

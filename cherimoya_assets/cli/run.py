@@ -1,4 +1,4 @@
-"""run: make the assets of an experiment, stage by stage, with a line a chromosome."""
+"""run: make what is out of date of an experiment, stage by stage, with a line a chromosome."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHROM",
         help="only these chromosomes of the experiment; pooled assets are made once every chromosome is there",
     )
+    parser.add_argument("--force", action="store_true", help="make what is up to date, too")
     add_home(parser)
     add_device(parser)
 
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     lineage = ExperimentLineage(read_experiment(arguments.experiment), home)
     keys = select_assets(lineage, arguments.select) if arguments.select else None
     chroms = select_chroms(lineage, arguments.chroms) if arguments.chroms else lineage.chroms
-    return walk_and_show(lineage, home, keys, chroms, arguments.device or "")
+    return walk_and_show(lineage, home, keys, chroms, arguments.device or "", force=arguments.force)
 
 
 def walk_and_show(
@@ -64,6 +65,8 @@ def walk_and_show(
     keys: Collection[AssetKey] | None,
     chroms: tuple[str, ...],
     device: str,
+    *,
+    force: bool = False,
 ) -> int:
     """Walk the stages under the eyes of the user; returns the exit code."""
     from cherimoya_assets.cli.display import Display
@@ -78,9 +81,12 @@ def walk_and_show(
         display = Display.on(terminal, {chrom: weights[chrom] for chrom in chroms})
         try:
             with open_instance(home) as instance:
-                outcome = walk(lineage, instance, display, keys=keys, chroms=chroms, device=device)
+                outcome = walk(lineage, instance, display, keys=keys, chroms=chroms, device=device, force=force)
         finally:
             display.stage_ends()
+    if not outcome.made and not outcome.skipped:
+        print("\nEverything is up to date: nothing was made. To make it all the same: --force")
+        return DONE
     tracebacks = write_tracebacks(outcome, home)
     print(ending(outcome, lineage, tracebacks, time.perf_counter() - began))
     nothing = keys is not None and not outcome.made

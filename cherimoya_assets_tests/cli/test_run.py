@@ -18,7 +18,7 @@ from cherimoya_assets.instance import PROCESS_TAG
 from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets.walk import COMMAND_TAG
 from cherimoya_assets_tests.cli.command import command
-from cherimoya_assets_tests.tiny_experiment import CHROMS, tiny_experiment
+from cherimoya_assets_tests.tiny_experiment import CHROMS
 
 COMMAND = "import sys; from cherimoya_assets.cli import main; sys.exit(main(sys.argv[1:]))"
 """The command line in a process of its own, with the arguments that follow."""
@@ -26,12 +26,10 @@ COMMAND = "import sys; from cherimoya_assets.cli import main; sys.exit(main(sys.
 REPORTS = ("experiment.html", "report.html", "marginalization.html")
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
+@pytest.fixture
+def ran(tiny_run):
     """A complete run: (experiment file, home, what was said)."""
-    folder = tmp_path_factory.mktemp("ran")
-    file = tiny_experiment(folder)
-    return file, folder / "cherimoya_home", command("run", file)
+    return tiny_run
 
 
 @pytest.fixture
@@ -118,7 +116,7 @@ def test_every_chromosome_is_an_ordinary_run_of_the_stage_jobs(ran):
 )
 def test_select_makes_only_what_it_names(ran, home, selection, expected):
     before = stored(home)
-    said = command("run", ran[0], "--home", home, "--select", *selection)
+    said = command("run", ran[0], "--home", home, "--force", "--select", *selection)
     assert said.code == 0, said
     assert remade(before, stored(home)) == expected
 
@@ -168,7 +166,7 @@ def test_some_chromosomes_leave_pooled_assets_to_a_later_run(ran, tmp_path):
 def test_a_failed_chromosome_does_not_stop_the_others_and_nothing_is_pooled_without_it(ran, home):
     damage(home, "chrB")
     before = stored(home)
-    said = command("run", ran[0], "--home", home, "--select", "attributions", "seqlet_null", "seqlets")
+    said = command("run", ran[0], "--home", home, "--force", "--select", "attributions", "seqlet_null", "seqlets")
     assert said.code == 1
     assert remade(before, stored(home)) == {("counts/attributions", "chrA"), ("counts/attributions", "chrC")}
     assert re.search(r"chrB +failed at counts/attributions: StorageError: .*damaged", said.out)
@@ -182,7 +180,7 @@ def test_a_failed_chromosome_does_not_stop_the_others_and_nothing_is_pooled_with
 
 def test_what_stands_on_a_failed_step_of_the_same_run_says_so(ran, home, monkeypatch):
     monkeypatch.setattr("cherimoya_assets.assets.modisco.modisco_report", lambda *_, **__: 1 / 0)
-    said = command("run", ran[0], "--home", home, "--select", "modisco_report", "experiment_report")
+    said = command("run", ran[0], "--home", home, "--force", "--select", "modisco_report", "experiment_report")
     assert said.code == 1
     assert re.search(r"counts/modisco_report +failed: ZeroDivisionError", said.out)
     assert re.search(r"experiment_report +skipped: counts/modisco_report was not made", said.out)
@@ -209,7 +207,18 @@ def test_a_terminal_gets_moving_lines(ran, home):
     import pty
 
     controller, terminal = pty.openpty()
-    command_line = [sys.executable, "-c", COMMAND, "run", ran[0], "--home", home, "--select", "one_hot_sequences"]
+    command_line = [
+        sys.executable,
+        "-c",
+        COMMAND,
+        "run",
+        ran[0],
+        "--home",
+        home,
+        "--force",
+        "--select",
+        "one_hot_sequences",
+    ]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
     process = subprocess.Popen(command_line, stdout=terminal, stderr=terminal, env=environment)
     os.close(terminal)

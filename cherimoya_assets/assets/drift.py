@@ -1,0 +1,282 @@
+"""Whether what is stored is what would be made now, and if not, why: in words, through every hop.
+
+What belongs here: comparing stamps with what inputs, parameters, libraries and code are now. What does not: making
+anything (`walk.py`) and printing (`cli/drift.py`).
+
+A partition is fresh when it is there, was made by the code, parameters and libraries that would make it now, from the
+inputs as they are now, and when everything that it stands on is fresh. Dagster's own staleness looks one hop up, says
+nothing about pooled assets with a hundred parents, and does not mark partitioned assets in its UI.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel
+
+from cherimoya_assets.analysis.input_rows import remember_rows, rows_changed
+from cherimoya_assets.assets.lineage import STEP_VERSIONS, ExperimentLineage, input_key, package_version
+from cherimoya_assets.assets.versions import BY_CHROMOSOME, CONTIGS, ELSEWHERE, ORDER, Source, Versions, sources
+from cherimoya_assets.resources.storage import Manifest
+
+MISSING = "has not been made"
+
+MOST_REASONS = 4
+MOST_NAMES = 6
+
+SECTIONS: Mapping[str, str] = {
+    "seqlet_null": "seqlets",
+    "seqlets": "seqlets",
+    "annotated_seqlets": "annotation",
+    "modisco_patterns": "modisco",
+    "modisco_report": "modisco",
+    "marginalization_backgrounds": "marginalize",
+    "marginalization_effects": "marginalize",
+    "marginalization_report": "marginalize",
+    "experiment_report": "modisco",
+}
+"""Where in the experiment the parameters of a step are; those that are not there are the experiment's own."""
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """Whether a partition of an asset (None: a pooled asset) is fresh.
+
+    Attributes:
+        own: what changed that it is made from directly, a phrase each.
+        through: the assets that it stands on and that are not fresh.
+        roots: what changed at the beginning of every way that leads here.
+    """
+
+    key: dg.AssetKey
+    partition: str | None
+    own: tuple[str, ...] = ()
+    through: tuple[Source, ...] = ()
+    roots: tuple[str, ...] = ()
+
+    @property
+    def fresh(self) -> bool:
+        return not self.own and not self.through
+
+    @property
+    def name(self) -> str:
+        """`counts/seqlets[chrII]`, `experiment_report`."""
+        return _cell_name(self.key, self.partition)
+
+    @property
+    def missing(self) -> bool:
+        return self.own == (MISSING,)
+
+    @property
+    def reason(self) -> str:
+        """Why it is not fresh, in words; empty where it is."""
+        if self.fresh or self.missing:
+            return "".join(self.own)
+        told = "; ".join(self.roots[:MOST_REASONS])
+        if len(self.roots) > MOST_REASONS:
+            told += f"; and {len(self.roots) - MOST_REASONS} more reasons"
+        if not self.through:
+            return told
+        names = list(dict.fromkeys(_grouped(self.through)))
+        return f"{told}; it stands on {_listed(names)}, which {'is' if len(self.through) == 1 else 'are'} out of date"
+
+    @property
+    def sentence(self) -> str:
+        """`counts/seqlets[chrII] is out of date: ...`."""
+        if self.fresh:
+            return f"{self.name} is fresh"
+        return f"{self.name} has not been made" if self.missing else f"{self.name} is out of date: {self.reason}"
+
+
+class Drift:
+    """The freshness of every partition of an experiment as it is now; what was looked at once is remembered."""
+
+    def __init__(self, lineage: ExperimentLineage) -> None:
+        self.lineage = lineage
+        self.versions = Versions(lineage)
+        self.code_versions, self.packages = _code(lineage)
+        self._seen: dict[tuple[dg.AssetKey, str | None], Freshness] = {}
+        self._remember_rows()
+
+    def again(self) -> None:
+        """Look at the store and the inputs anew."""
+        self.versions = Versions(self.lineage)
+        self._seen.clear()
+
+    def cell(self, key: dg.AssetKey, partition: str | None) -> Freshness:
+        """One partition of one asset.
+
+        Raises:
+            InputError, Problems: an input cannot be read.
+        """
+        if (key, partition) not in self._seen:
+            self._seen[key, partition] = self._look(key, partition)
+        return self._seen[key, partition]
+
+    def cells(self, keys: Iterable[dg.AssetKey]) -> list[Freshness]:
+        """Every partition of these assets."""
+        return [self.cell(key, partition) for key in keys for partition in self.partitions(key)]
+
+    def partitions(self, key: dg.AssetKey) -> tuple[str | None, ...]:
+        """The chromosomes of an asset, (None,) of a pooled one."""
+        return self.lineage.chroms if key.path[-1] in BY_CHROMOSOME else (None,)
+
+    def _look(self, key: dg.AssetKey, partition: str | None) -> Freshness:
+        manifest = self.versions.manifest(key, partition)
+        if manifest is None:
+            return Freshness(key, partition, own=(MISSING,), roots=(f"{_cell_name(key, partition)} {MISSING}",))
+        made_from = sources(self.lineage, key, partition)
+        own = (*self._code_changes(key, manifest), *self._input_changes(key, partition, made_from, manifest))
+        through = tuple(
+            source for source in made_from if not source.observed and not self.cell(source.key, source.partition).fresh
+        )
+        inherited = (root for source in through for root in self.cell(source.key, source.partition).roots)
+        return Freshness(key, partition, own, through, tuple(dict.fromkeys([*own, *inherited])))
+
+    def _code_changes(self, key: dg.AssetKey, manifest: Manifest) -> list[str]:
+        """Code, parameters and libraries, where the code version says that they are others."""
+        step, stamp, now = key.path[-1], manifest.stamp, self.code_versions[key]
+        if stamp.get("code_version") == now:
+            return []
+        told = []
+        if stamp.get("step_version") != STEP_VERSIONS[step]:
+            told.append(f"the code of {step} changed (version {STEP_VERSIONS[step]}, was {stamp.get('step_version')})")
+        told += self._parameter_changes(step, stamp.get("parameters", {}))
+        recorded = stamp.get("packages", {})
+        told += [
+            f"{package} is {package_version(package)}, was {recorded[package]}"
+            for package in self.packages[step]
+            if package in recorded and recorded[package] != package_version(package)
+        ]
+        return told or [f"what decides its numbers changed (code version {now}, was {stamp.get('code_version')})"]
+
+    def _parameter_changes(self, step: str, recorded: Mapping[str, Any]) -> list[str]:
+        experiment, section = self.lineage.experiment, SECTIONS.get(step, "")
+        told = []
+        for name, before in recorded.items():
+            values = getattr(experiment, section) if section else experiment
+            place = f"{section}.{name}" if section and name in type(values).model_fields else name
+            values = values if place != name or not section else experiment
+            if name in type(values).model_fields and (now := _plain(getattr(values, name))) != before:
+                told.append(f"{place} is {_shown(now)}, was {_shown(before)}")
+        return told
+
+    def _input_changes(
+        self, key: dg.AssetKey, partition: str | None, made_from: Sequence[Source], manifest: Manifest
+    ) -> list[str]:
+        recorded: Mapping[str, str] = manifest.stamp.get("inputs", {})
+        changed = [source for source in made_from if recorded.get(source.name) != self.versions.version(source)]
+        rows = {source.key for source in changed if source.observed and source.partition is not None}
+        told, stored = [], []
+        for source in changed:
+            if source.aspect and source.key in rows:
+                # Other rows have another order; that is said already.
+                continue
+            if source.name not in recorded:
+                told.append(f"{source.name} is new")
+            elif source.observed:
+                told.append(self._input_change(source, recorded[source.name], manifest))
+            elif self.versions.version(source):
+                stored.append(source)
+        told += [f"{name} changed" for name in dict.fromkeys(_grouped(stored))]
+        gone = recorded.keys() - {source.name for source in made_from}
+        return told + [f"{name} is no longer part of it" for name in sorted(gone)]
+
+    def _input_change(self, source: Source, before: str, manifest: Manifest) -> str:
+        """`peaks[chrII] changed on 2026-12-01 (3 rows added)`."""
+        what = source.name
+        if source.aspect:
+            what = {
+                ORDER: f"the order of the rows of {source.key.path[-1]} on different chromosomes",
+                ELSEWHERE: f"the number of {source.key.path[-1]} on chromosomes that are not selected",
+                CONTIGS: "the names or the sizes of the genome's contigs",
+            }[source.aspect]
+        told = f"{what} changed{_day(self._files(source.key), manifest.stamp.get('made'))}"
+        rows = rows_changed(before, self.versions.version(source), self.lineage.home.cache)
+        return told + (f" ({rows})" if rows else "")
+
+    def _files(self, key: dg.AssetKey) -> tuple[Path, ...]:
+        """The files of an input."""
+        experiment = self.lineage.experiment
+        if key == self.lineage.genome_key:
+            return (experiment.sequences,)
+        if key.path[0] == "motif_database":
+            paths = (self.lineage.motif_file, self.lineage.marginalize_motif_file)
+            return tuple(path for path in paths if path is not None and input_key("motif_database", path) == key)
+        return {
+            "peaks": experiment.loci,
+            "negatives": self.lineage.background_files,
+            "exclusion_lists": experiment.exclusion_lists,
+            "model": tuple(file.path for file in experiment.model.values()),
+        }[key.path[-1]]
+
+    def _remember_rows(self) -> None:
+        for name in ("peaks", "negatives", "exclusion_lists"):
+            key = self.lineage.key(name)
+            if self._files(key):
+                remember_rows(self._files(key), self.versions.by_chromosome(key) or {}, self.lineage.home.cache)
+
+
+def _code(lineage: ExperimentLineage) -> tuple[dict[dg.AssetKey, str | None], dict[str, tuple[str, ...]]]:
+    """The code version of every asset, and the libraries that decide the numbers of every step."""
+    # The graph is made of assets, and the last of them reports its drift.
+    from cherimoya_assets.build import build_experiment
+
+    heard: dict[str, tuple[str, ...]] = dict.fromkeys(STEP_VERSIONS, ())
+
+    class Listening(ExperimentLineage):
+        """Hears from the assets themselves which libraries they name."""
+
+        def code_version(self, step: str, *parameters: object, packages: tuple[str, ...] = ()) -> str:
+            heard[step] = packages
+            return super().code_version(step, *parameters, packages=packages)
+
+    assets = build_experiment(Listening(lineage.experiment, lineage.home))
+    return {spec.key: spec.code_version for asset in assets for spec in asset.specs}, heard
+
+
+def _grouped(found: Iterable[Source]) -> list[str]:
+    """`counts/attributions[chrI, chrII]`: the sources by name, chromosomes together."""
+    chroms: dict[str, list[str]] = {}
+    for source in found:
+        chroms.setdefault("/".join(source.key.path[1:]), []).extend([source.partition] if source.partition else [])
+    return [name + (f"[{_listed(cells)}]" if cells else "") for name, cells in chroms.items()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+
+
+def _cell_name(key: dg.AssetKey, partition: str | None) -> str:
+    return "/".join(key.path[1:]) + (f"[{partition}]" if partition is not None else "")
+
+
+def _day(files: Sequence[Path], made: str | None) -> str:
+    """When files were last written, where that was after `made`; else it says nothing about this change."""
+    try:
+        written = datetime.fromtimestamp(max(path.stat().st_mtime for path in files), UTC)
+    except (OSError, ValueError):
+        return ""
+    if made is None or written < datetime.fromisoformat(made):
+        return ""
+    return f" on {written.astimezone().date().isoformat()}"
+
+
+def _plain(value: Any) -> Any:
+    """As a stamp records it."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _shown(value: Any) -> str:
+    """As an experiment file has it."""
+    return str(value) if isinstance(value, (str, float)) else json.dumps(value)

@@ -1,0 +1,56 @@
+"""drift: for each partition of each asset, whether it is up to date, and the reason where it is not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from cherimoya_assets.cli.arguments import add_experiment, add_home, chosen_home
+
+if TYPE_CHECKING:
+    from cherimoya_assets.assets.drift import Freshness
+
+ANSWERED = 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_experiment(parser)
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print a list of {asset, partition, fresh, reason}, partition null if pooled",
+    )
+    add_home(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cherimoya_assets.assets.drift import Drift
+    from cherimoya_assets.assets.lineage import ExperimentLineage
+    from cherimoya_assets.build import stages
+    from cherimoya_assets.experiment import read_experiment
+
+    lineage = ExperimentLineage(read_experiment(arguments.experiment), chosen_home(arguments))
+    cells = Drift(lineage).cells(key for stage in stages(lineage) for key in stage.keys)
+    print(json.dumps([as_json(cell) for cell in cells], indent=1) if arguments.json else as_text(cells))
+    return ANSWERED
+
+
+def as_json(cell: Freshness) -> dict[str, object]:
+    """One partition as plain values."""
+    return {
+        "asset": "/".join(cell.key.path[1:]),
+        "partition": cell.partition,
+        "fresh": cell.fresh,
+        "reason": cell.reason,
+    }
+
+
+def as_text(cells: list[Freshness]) -> str:
+    """A line for each partition that is not fresh, and how many are."""
+    stale = [cell for cell in cells if not cell.fresh]
+    if not stale:
+        return f"Everything is up to date: {len(cells)} partitions."
+    lines = [cell.sentence for cell in stale]
+    lines.append(f"\n{len(cells) - len(stale)} of {len(cells)} partitions are up to date; `run` makes the others.")
+    return "\n".join("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in line) for line in lines)

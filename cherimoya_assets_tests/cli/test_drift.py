@@ -1,0 +1,246 @@
+"""`cherimoya-assets drift`, and `run`, which makes what drift names: what a change touches, nothing else, and why."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cherimoya_assets.assets.drift import Drift
+from cherimoya_assets.assets.lineage import STEP_VERSIONS, ExperimentLineage
+from cherimoya_assets.experiment import read_experiment
+from cherimoya_assets.home import Home
+from cherimoya_assets_tests.cli.command import command
+from cherimoya_assets_tests.cli.test_run import remade, stored
+from cherimoya_assets_tests.tiny_experiment import CHROMS
+
+DEPENDS_ON_SEQLETS = {
+    ("counts/seqlets", "chrA"),
+    ("counts/seqlets", "chrB"),
+    ("counts/seqlets", "chrC"),
+    ("counts/annotated_seqlets", "chrA"),
+    ("counts/annotated_seqlets", "chrB"),
+    ("counts/annotated_seqlets", "chrC"),
+    ("counts/attribution_tracks", None),
+    ("experiment_report", None),
+}
+
+NOTHING = "Everything is up to date: nothing was made. To make it all the same: --force\n"
+
+
+def drift(file: Path, *arguments: object) -> dict[tuple[str, str | None], str]:
+    """The reason of every partition that is not fresh."""
+    said = command("drift", file, "--json", *arguments)
+    assert (said.code, said.err) == (0, "")
+    return {(cell["asset"], cell["partition"]): cell["reason"] for cell in json.loads(said.out) if not cell["fresh"]}
+
+
+def change(file: Path, **changes: object) -> None:
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **changes}, sort_keys=False))
+
+
+def add_peaks(file: Path, *rows: tuple[str, int]) -> None:
+    with (file.parent / "peaks.bed").open("a") as peaks:
+        peaks.writelines(f"{chrom}\t{start}\t{start + 40}\n" for chrom, start in rows)
+
+
+def run(file: Path, *arguments: object) -> set[tuple[str, str | None]]:
+    """The cells that a run stored anew."""
+    home = file.parent / "cherimoya_home"
+    before = stored(home)
+    said = command("run", file, *arguments)
+    assert said.code == 0, said
+    return remade(before, stored(home))
+
+
+def test_after_a_complete_run_everything_is_fresh_and_nothing_is_made_again(tiny_copy):
+    file, _ = tiny_copy
+    cells = json.loads(command("drift", file, "--json").out)
+    assert {tuple(cell) for cell in cells} == {("asset", "partition", "fresh", "reason")}
+    assert all(cell["fresh"] and cell["reason"] == "" for cell in cells)
+    assert {cell["partition"] for cell in cells if cell["asset"] == "counts/seqlets"} == set(CHROMS)
+    assert [cell["partition"] for cell in cells if cell["asset"] == "experiment_report"] == [None]
+    assert command("drift", file).out == f"Everything is up to date: {len(cells)} partitions.\n"
+    said = command("run", file)
+    assert (said.code, said.out.endswith(NOTHING)) == (0, True)
+    assert run(file) == set()
+
+
+def test_a_missing_partition_is_not_fresh(tiny_run, tmp_path):
+    cells = json.loads(command("drift", tiny_run[0], "--home", tmp_path / "empty", "--json").out)
+    assert {(cell["fresh"], cell["reason"]) for cell in cells} == {(False, "has not been made")}
+    said = command("drift", tiny_run[0], "--home", tmp_path / "empty")
+    assert "counts/attributions[chrA] has not been made\n" in said.out
+
+
+def test_added_peaks_are_named_with_date_and_rows_through_every_hop(tiny_copy):
+    file, _ = tiny_copy
+    command("drift", file)
+    add_peaks(file, ("chrB", 700), ("chrB", 800), ("chrB", 900))
+    reasons = drift(file)
+    root = rf"peaks\[chrB\] changed on {date.today().isoformat()} \(3 rows added\)"
+    assert all(re.match(root, reason) for reason in reasons.values())
+    assert re.fullmatch(root, reasons["one_hot_sequences", "chrB"])
+    hop = r"; it stands on one_hot_sequences\[chrB\], which is out of date"
+    assert re.fullmatch(root + hop, reasons["counts/attributions", "chrB"])
+    hop = r"; it stands on counts/attributions\[chrB\], counts/seqlet_null, which are out of date"
+    assert re.fullmatch(root + hop, reasons["counts/seqlets", "chrB"])
+    text = command("drift", file).out
+    assert re.search(rf"^counts/attributions\[chrB\] is out of date: {root}", text, re.MULTILINE)
+    for fresh in (("one_hot_sequences", "chrA"), ("counts/attributions", "chrC"), ("marginalization_effects", "chrB")):
+        assert fresh not in reasons
+
+
+def test_a_run_makes_what_depends_on_the_added_peaks_and_nothing_else(tiny_copy):
+    file, _ = tiny_copy
+    add_peaks(file, ("chrB", 700))
+    named = set(drift(file))
+    made = run(file)
+    assert made <= named
+    assert {
+        cell for cell in made if cell[1] is not None and cell[0] in ("one_hot_sequences", "counts/attributions")
+    } == {
+        ("one_hot_sequences", "chrB"),
+        ("counts/attributions", "chrB"),
+    }
+    assert not {asset for asset, _ in made if asset.startswith("marginalization")}
+    assert ("experiment_report", None) in made
+    assert drift(file) == {}
+
+
+def test_a_seqlet_threshold_is_named_and_recomputes_seqlets_and_below_only(tiny_copy):
+    file, _ = tiny_copy
+    change(file, seqlets={"threshold": 0.05})
+    reasons = drift(file)
+    assert set(reasons) == DEPENDS_ON_SEQLETS
+    assert reasons["counts/seqlets", "chrB"] == "seqlets.threshold is 0.05, was 0.01"
+    assert reasons["counts/annotated_seqlets", "chrB"] == (
+        "seqlets.threshold is 0.05, was 0.01; it stands on counts/seqlets[chrB], which is out of date"
+    )
+    made = run(file)
+    assert {("counts/seqlets", chrom) for chrom in CHROMS} <= made <= DEPENDS_ON_SEQLETS
+    assert drift(file) == {}
+
+
+def test_what_came_out_the_same_wakes_nothing(tiny_copy):
+    """A threshold that lets through what the other one let through: seqlets are called again, and nothing else is."""
+    file, _ = tiny_copy
+    change(file, seqlets={"threshold": 0.0100000001})
+    assert len(drift(file)) == len(DEPENDS_ON_SEQLETS)
+    assert run(file) == {("counts/seqlets", chrom) for chrom in CHROMS}
+    assert drift(file) == {}
+
+
+@pytest.mark.parametrize(
+    "setting", [{"batch_size": 7}, {"device": "auto"}, {"marginalize": {"n_loci": 4, "batch_size": 3}}]
+)
+def test_batch_size_and_device_make_nothing_out_of_date(tiny_copy, setting):
+    file, _ = tiny_copy
+    change(file, **setting)
+    assert drift(file) == {}
+    assert run(file) == set()
+
+
+def test_touching_files_makes_nothing_out_of_date(tiny_copy):
+    file, _ = tiny_copy
+    for path in file.parent.iterdir():
+        if path.is_file():
+            os.utime(path)
+    assert drift(file) == {}
+    assert run(file) == set()
+
+
+def test_an_input_that_is_changed_back_is_fresh_again(tiny_copy):
+    file, _ = tiny_copy
+    peaks = (file.parent / "peaks.bed").read_text()
+    add_peaks(file, ("chrA", 700))
+    assert ("one_hot_sequences", "chrA") in drift(file)
+    (file.parent / "peaks.bed").write_text("# the same\n" + peaks)
+    assert drift(file) == {}
+    assert run(file) == set()
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda rows: rows[1:], r"1 row removed"),
+        (lambda rows: [rows[0].replace("300\t340", "310\t350"), *rows[1:]], r"1 row added, 1 removed"),
+        (lambda rows: [rows[1], rows[0], *rows[2:]], r"the same rows in another order"),
+    ],
+)
+def test_rows_are_counted(tiny_copy, edit, words):
+    file, _ = tiny_copy
+    peaks = file.parent / "peaks.bed"
+    peaks.write_text("".join(edit(peaks.read_text().splitlines(keepends=True))))
+    assert re.fullmatch(rf"peaks\[chrA\] changed on [\d-]+ \({words}\)", drift(file)["one_hot_sequences", "chrA"])
+
+
+def test_a_changed_contig_and_a_changed_model_are_named(tiny_copy):
+    file, _ = tiny_copy
+    genome = file.parent / "genome.fa"
+    first, *rest = genome.read_text().split(">chrC\n")
+    genome.write_text(first + ">chrC\n" + "".join(rest).translate(str.maketrans("AC", "CA")))
+    reasons = drift(file)
+    assert reasons["one_hot_sequences", "chrC"].startswith("genome[chrC] changed")
+    assert ("one_hot_sequences", "chrA") not in reasons
+    model = file.parent / "model.torch"
+    model.write_bytes(model.read_bytes() + b"\0")
+    reasons = drift(file)
+    assert reasons["counts/attributions", "chrA"].startswith("model changed")
+    assert ("one_hot_sequences", "chrA") not in reasons
+
+
+def test_libraries_and_code_are_named(tiny_copy, monkeypatch):
+    file, home = tiny_copy
+    lineage = ExperimentLineage(read_experiment(file), Home(home))
+    real = Drift(lineage).cell(lineage.key("counts", "modisco_patterns"), None)
+    assert real.fresh
+    import cherimoya_assets.assets.drift as drift_module
+    import cherimoya_assets.assets.lineage as lineage_module
+
+    version = lineage_module.package_version
+    newer = lambda name: "99.0" if name == "modisco-lite" else version(name)  # noqa: E731
+    monkeypatch.setattr(lineage_module, "package_version", newer)
+    monkeypatch.setattr(drift_module, "package_version", newer)
+    reasons = drift(file)
+    assert reasons["counts/modisco_patterns", None] == f"modisco-lite is 99.0, was {version('modisco-lite')}"
+    assert ("counts/attributions", "chrA") not in reasons
+    monkeypatch.undo()
+    versions = {**STEP_VERSIONS, "marginalization_effects": 99}
+    monkeypatch.setattr(lineage_module, "STEP_VERSIONS", versions)
+    monkeypatch.setattr(drift_module, "STEP_VERSIONS", versions)
+    reason = drift(file)["marginalization_effects", "chrB"]
+    was = STEP_VERSIONS["marginalization_effects"]
+    assert reason == f"the code of marginalization_effects changed (version 99, was {was})"
+
+
+def test_force_makes_what_is_fresh(tiny_copy):
+    file, _ = tiny_copy
+    assert run(file, "--force", "--select", "one_hot_sequences") == {("one_hot_sequences", chrom) for chrom in CHROMS}
+
+
+def test_nothing_is_made_from_old_and_new_chromosomes_together(tiny_copy):
+    file, _ = tiny_copy
+    add_peaks(file, ("chrA", 700), ("chrB", 700))
+    before = stored(file.parent / "cherimoya_home")
+    said = command("run", file, "--chroms", "chrA")
+    made = remade(before, stored(file.parent / "cherimoya_home"))
+    assert made == {("one_hot_sequences", "chrA"), ("counts/attributions", "chrA")}
+    pooled = r"seqlet_null +skipped: it pools every chromosome, and counts/attributions is out of date for chrB"
+    assert re.search(pooled, said.out)
+    assert re.search(r"counts/seqlets +skipped: counts/seqlet_null is out of date", said.out)
+    assert run(file) >= {("counts/attributions", "chrB"), ("counts/seqlets", "chrA"), ("counts/seqlets", "chrB")}
+    assert drift(file) == {}
+
+
+def test_an_input_that_is_gone_is_one_sentence(tiny_copy):
+    file, _ = tiny_copy
+    (file.parent / "model.torch").unlink()
+    said = command("drift", file)
+    assert said.code == 2
+    assert "model.torch" in said.err and "Traceback" not in said.err
