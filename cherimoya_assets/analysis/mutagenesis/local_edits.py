@@ -69,8 +69,8 @@ def local_edit_effects(
 
 
 def is_windowed(model: SequenceModel, tolerance: float, dtype: str) -> bool:
-    """Whether the windowed engine computes this: a Cherimoya in float32 with some tolerance."""
-    return model.kind == "cherimoya" and dtype == "float32" and tolerance > 0
+    """Whether the windowed engine computes this: a Cherimoya that has blocks, in float32, with some tolerance."""
+    return model.kind == "cherimoya" and dtype == "float32" and tolerance > 0 and bool(model.module.n_layers)
 
 
 def edited(X: NDArray[np.int8], edits: Sequence[LocalEdit]) -> NDArray[np.int8]:

@@ -214,7 +214,7 @@ class _Sequence:
         swept = sweep(self.network, self.reference, model, batch, heads=heads, dense=dense)
         scores: dict[str, NDArray[np.float64]] = {}
         if "counts" in heads and swept.log_counts is not None:
-            scores["counts"] = counts_effects(swept.log_counts, self.group).cpu().numpy()
+            scores["counts"] = counts_effects(self.reference.log_counts, swept.log_counts, self.group).cpu().numpy()
         if swept.logits is not None:
             groups = self.network.signal_groups
             scores["profile"] = profile_effects(self.reference.logits, swept.logits, groups, self.group).cpu().numpy()

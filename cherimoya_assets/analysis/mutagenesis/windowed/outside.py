@@ -109,9 +109,11 @@ def first_order(network: Network, reference: Reference) -> OutsideModel:
 
 
 def with_nodes(network: Network, reference: Reference, linear: OutsideModel, nodes: torch.Tensor) -> OutsideModel:
-    """A first-order model made exact at the nodes, shift vectors (K, 2 blocks) in float64."""
+    """A first-order model made exact at the nodes, shift vectors (K, 2 blocks) in float64; of none, as it is."""
     import torch
 
+    if not len(nodes):
+        return linear
     change = linear.levels[0].fields.new_zeros((reference.length, len(nodes), network.n_filters))
     levels = [linear.levels[0]]
     for i, (weights, block) in enumerate(zip(network.blocks, reference.blocks, strict=True)):
