@@ -1,30 +1,247 @@
-"""Declarative automation: what makes an asset ask to be recomputed, and the sensor that listens.
+"""Declarative automation: what makes an asset ask to be recomputed, and the sensors that listen.
 
-What belongs here: conditions and the sensor. What does not: which assets there are (`build.py`).
+What belongs here: conditions and sensors. What does not: what an asset is made from (`assets/versions.py`) and which
+assets there are (`build.py`).
 
-Dagster's `eager()` alone fires on an identical recomputation, ignores code versions, and pools old with new data after
-a chromosome failed. The conditions here look at data versions and code versions and wait for failed parents.
-The sensor is off until somebody turns it on.
+The conditions ask the store and not Dagster's history: a partition is out of date when its stamp (input versions, code
+version) is not what the stamp would be now. Dagster's own `eager()` fires on an identical recomputation, ignores code
+versions, does nothing for what is there when automation begins, and pools old with new data after a chromosome failed;
+its staleness looks one step up. Here a partition waits until nothing above it, however far, is out of date, and
+follows only when what it is made from really changed. Everything is off until it is turned on.
 """
 
 from __future__ import annotations
 
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
 import dagster as dg
+from dagster import BetaWarning
+
+from cherimoya_assets.analysis.hashing import combined_sha256
+from cherimoya_assets.assets.inputs import input_files
+from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.versions import Versions, sources
+from cherimoya_assets.errors import CherimoyaAssetsError
+
+SECONDS_BETWEEN_LOOKS = 5
+"""Looking costs milliseconds while nothing changes. A change travels one step a look."""
+
+OBSERVE_SENSOR = "observe_inputs"
 
 
-def reprocess_when_changed() -> dg.AutomationCondition:
-    """New upstream content, or a new code version, with every parent there, none failed and nothing in progress."""
-    condition = dg.AutomationCondition
-    new_data = condition.eager().replace("newly_updated", condition.data_version_changed())
-    new_code = condition.code_version_changed().since_last_handled()
-    ready = ~condition.any_deps_missing() & ~condition.any_deps_match(condition.execution_failed())
-    return (new_data | (new_code & ~condition.in_progress())) & ready
+def recompute_when_out_of_date(lineage: ExperimentLineage) -> dg.AutomationCondition | None:
+    """The condition of every asset of an experiment, as its `automation` says it; None where that is `manual`.
+
+    A partition is requested when it is out of date, nothing above it is, and nothing of it or right above it runs. A
+    request is made once: what failed is tried again when something that it is made from changed, or by hand.
+    """
+    automation = lineage.experiment.automation
+    if automation.mode == "manual":
+        return None
+    condition, moment = dg.AutomationCondition, Moment(lineage)
+    quiet = ~condition.in_progress() & ~condition.any_deps_in_progress()
+    wanted = Unrequested(moment) & OutOfDate(moment) & ~Waits(moment) & quiet
+    if automation.cron is None:
+        return wanted.with_label("out of date")
+    ticked = condition.cron_tick_passed(automation.cron)
+    if not automation.force:
+        # A tick opens the gate until all is settled, however many steps that takes.
+        return (wanted & ticked.since(~(OutOfDate(moment) | Waits(moment)))).with_label("out of date at a tick")
+    above = condition.any_deps_match(ticked.since(condition.newly_updated()))
+    due_above = above.allow(dg.AssetSelection.groups(lineage.name).materializable())
+    return (ticked.since(condition.newly_requested()) & ~due_above & quiet).with_label("every tick")
 
 
-def reprocessing_sensor() -> dg.AutomationConditionSensorDefinition:
-    """Evaluates the conditions of every asset; stopped until it is turned on in the UI."""
-    return dg.AutomationConditionSensorDefinition(
-        "reprocess_when_changed",
-        target=dg.AssetSelection.all(),
-        default_status=dg.DefaultSensorStatus.STOPPED,
+class Judgement:
+    """What is out of date, at one moment. An input that cannot be read makes what stands on it wait."""
+
+    def __init__(self, lineage: ExperimentLineage, graph: Any) -> None:
+        self._lineage, self._graph, self._versions = lineage, graph, Versions(lineage)
+        self._out_of_date: dict[tuple[dg.AssetKey, str | None], bool] = {}
+        self._waits: dict[tuple[dg.AssetKey, str | None], bool] = {}
+
+    def out_of_date(self, key: dg.AssetKey, partition: str | None) -> bool:
+        """Whether a partition is missing, or was made from other versions or by other code than there are now."""
+        cell = (key, partition)
+        if cell not in self._out_of_date:
+            manifest, inputs = self._versions.manifest(key, partition), self._inputs(key, partition)
+            self._out_of_date[cell] = (
+                manifest is None
+                or manifest.stamp.get("code_version") != self._code_version(key)
+                or (inputs is not None and manifest.stamp.get("inputs") != inputs)
+            )
+        return self._out_of_date[cell]
+
+    def waits(self, key: dg.AssetKey, partition: str | None) -> bool:
+        """Whether something above it is out of date, however far, or cannot be read."""
+        cell = (key, partition)
+        if cell not in self._waits:
+            above = [source for source in sources(self._lineage, key, partition) if not source.observed]
+            self._waits[cell] = self._inputs(key, partition) is None or any(
+                self.out_of_date(source.key, source.partition) or self.waits(source.key, source.partition)
+                for source in above
+            )
+        return self._waits[cell]
+
+    def fingerprint(self, key: dg.AssetKey, partition: str | None) -> str:
+        """One version of everything that a partition would be made from."""
+        inputs = self._inputs(key, partition)
+        return combined_sha256(self._code_version(key), json.dumps(inputs, sort_keys=True))
+
+    def _inputs(self, key: dg.AssetKey, partition: str | None) -> dict[str, str] | None:
+        try:
+            return self._versions.inputs(key, partition)
+        except (CherimoyaAssetsError, OSError):
+            # The observation of that input fails with a sentence that says which file, and why.
+            return None
+
+    def _code_version(self, key: dg.AssetKey) -> str:
+        return str(self._graph.get(key).code_version)
+
+
+class Moment:
+    """The judgement of the evaluation that is going on, made once for all conditions of an experiment."""
+
+    def __init__(self, lineage: ExperimentLineage) -> None:
+        self._lineage = lineage
+        self._judgements: WeakKeyDictionary[Any, Judgement] = WeakKeyDictionary()
+
+    def judgement(self, context: dg.AutomationContext) -> Judgement:
+        # An evaluation has one view of the graph, and every evaluation another.
+        view = context.asset_graph_view
+        if view not in self._judgements:
+            self._judgements[view] = Judgement(self._lineage, context.asset_graph)
+        return self._judgements[view]
+
+
+class _Judged(dg.AutomationCondition):
+    """A condition that is true for the partitions of which `holds` is."""
+
+    def __init__(self, moment: Moment) -> None:
+        self._moment = moment
+
+    def holds(self, judgement: Judgement, key: dg.AssetKey, partition: str | None) -> bool:
+        raise NotImplementedError
+
+    def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
+        judgement = self._moment.judgement(context)
+        chosen = {cell for cell in _cells(context.candidate_subset) if self.holds(judgement, context.key, cell)}
+        return dg.AutomationResult(context, _subset(context, chosen))
+
+
+class OutOfDate(_Judged):
+    """What is stored is not what would be made now, or nothing is stored."""
+
+    def holds(self, judgement: Judgement, key: dg.AssetKey, partition: str | None) -> bool:
+        return judgement.out_of_date(key, partition)
+
+
+class Waits(_Judged):
+    """Something above is out of date, so that what would be made now would be made again."""
+
+    def holds(self, judgement: Judgement, key: dg.AssetKey, partition: str | None) -> bool:
+        return judgement.waits(key, partition)
+
+
+class Unrequested(dg.AutomationCondition):
+    """What a partition would be made from now is not what it was requested for last.
+
+    A request that was fulfilled is forgotten. One that failed is remembered, so that it is not repeated at every look.
+    """
+
+    def __init__(self, moment: Moment) -> None:
+        self._moment = moment
+
+    def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
+        judgement, key = self._moment.judgement(context), context.key
+        before = json.loads(context.cursor) if context.cursor else {"seen": {}, "requested": {}}
+        requested_last = context.get_previous_requested_subset(key)
+        repeated = set() if requested_last is None else _cells(requested_last)
+        seen, requested = {}, {}
+        # All of them, whichever are asked for: what is not looked at now is forgotten.
+        for cell in _cells(context.asset_graph_view.get_full_subset(key=key)):
+            name = cell or ""  # JSON has no key None
+            seen[name] = judgement.fingerprint(key, cell)
+            if judgement.out_of_date(key, cell):
+                requested[name] = before["seen" if cell in repeated else "requested"].get(name)
+        new = {cell for cell in _cells(context.candidate_subset) if requested.get(cell or "") != seen[cell or ""]}
+        cursor = json.dumps({"seen": seen, "requested": requested})
+        return dg.AutomationResult(context, _subset(context, new), cursor=cursor)
+
+
+def _cells(subset: Any) -> set[str | None]:
+    """The partitions of a subset; {None} for an asset without partitions."""
+    if subset.is_empty:
+        return set()
+    return set(subset.expensively_compute_partition_keys()) if subset.is_partitioned else {None}
+
+
+def _subset(context: dg.AutomationContext, cells: set[str | None]) -> Any:
+    if not context.candidate_subset.is_partitioned:
+        return context.candidate_subset if cells else context.get_empty_subset()
+    return context.candidate_subset.compute_intersection_with_partition_keys(cells)
+
+
+def automation_sensors(lineages: Sequence[ExperimentLineage], *, running: bool) -> list[dg.SensorDefinition]:
+    """One sensor that observes inputs, and one for each experiment that is not `manual`.
+
+    They are stopped until somebody starts them, unless `running`.
+    """
+    status = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
+    sensors: list[dg.SensorDefinition] = []
+    for lineage in lineages:
+        if lineage.experiment.automation.mode == "manual":
+            continue
+        with warnings.catch_warnings():
+            # Beta in Dagster 1.13: conditions of one's own. Accepted here, and only here.
+            warnings.simplefilter("ignore", BetaWarning)
+            sensors.append(
+                dg.AutomationConditionSensorDefinition(
+                    f"{lineage.name}__automation",
+                    target=dg.AssetSelection.groups(lineage.name).materializable(),
+                    run_tags={"experiment": lineage.name},
+                    default_status=status,
+                    minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+                    # A run is a chromosome; a backfill would only be another queue in front of the queue.
+                    emit_backfills=False,
+                    use_user_code_server=True,
+                )
+            )
+    if lineages:
+        sensors.append(observe_inputs_sensor(lineages, status))
+    return sensors
+
+
+def observe_inputs_sensor(lineages: Sequence[ExperimentLineage], status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    """Looks at path, size and time of every input file, and has observed what is not as it was at the last look."""
+    files = {key: paths for lineage in lineages for key, paths in input_files(lineage).items()}
+
+    @dg.sensor(
+        name=OBSERVE_SENSOR,
+        asset_selection=dg.AssetSelection.assets(*files),
+        default_status=status,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        description="Observes input files when they change, so that the UI shows their versions and when they changed.",
     )
+    def observe_inputs(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        before = json.loads(context.cursor) if context.cursor else {}
+        now = {key.to_user_string(): [_state(path) for path in paths] for key, paths in files.items()}
+        changed = [key for key in files if now[key.to_user_string()] != before.get(key.to_user_string())]
+        if not changed:
+            return dg.SkipReason("no input file changed")
+        return dg.SensorResult(run_requests=[dg.RunRequest(asset_selection=changed)], cursor=json.dumps(now))
+
+    return observe_inputs
+
+
+def _state(path: Path) -> list[Any]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        return [str(path), error.strerror]
+    return [str(path), stat.st_size, stat.st_mtime_ns]

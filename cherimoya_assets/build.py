@@ -26,6 +26,7 @@ from cherimoya_assets.assets.marginalization import backgrounds_asset, effects_a
 from cherimoya_assets.assets.modisco import modisco_patterns_asset, modisco_report_asset
 from cherimoya_assets.assets.one_hot_sequences import one_hot_sequences_asset
 from cherimoya_assets.assets.seqlets import seqlet_null_asset, seqlets_asset
+from cherimoya_assets.automation import automation_sensors, recompute_when_out_of_date
 from cherimoya_assets.errors import ExperimentError
 from cherimoya_assets.experiment import Experiment
 from cherimoya_assets.home import Home
@@ -42,10 +43,12 @@ class Stage:
     keys: tuple[dg.AssetKey, ...]
 
 
-def build_defs(experiments: Sequence[Experiment], home: Path, *, device: str = "") -> dg.Definitions:
+def build_defs(
+    experiments: Sequence[Experiment], home: Path, *, device: str = "", automation: bool = False
+) -> dg.Definitions:
     """One code location for these experiments, which share `home`.
 
-    `device` overrides what the experiments ask for; empty leaves it to them.
+    `device` overrides what the experiments ask for; empty leaves it to them. `automation` starts the sensors.
 
     Raises:
         ExperimentError: two experiments have the same name.
@@ -59,6 +62,7 @@ def build_defs(experiments: Sequence[Experiment], home: Path, *, device: str = "
     return dg.Definitions(
         assets=[*shared_inputs(lineages), *(asset for one in lineages for asset in build_experiment(one))],
         jobs=[job for one in lineages for job in stage_jobs(one)],
+        sensors=automation_sensors(lineages, running=automation),
         resources={
             "store": StoreIOManager(root=str(Home(home.resolve()).store)),
             "gpu": GPUResource(device=device),
@@ -79,7 +83,17 @@ def build_experiment(lineage: ExperimentLineage) -> list[dg.AssetsDefinition]:
     if lineage.marginalizes:
         assets += [backgrounds_asset(lineage), effects_asset(lineage), report_asset(lineage)]
     assets.append(experiment_report_asset(lineage, assets))
-    return assets
+    return assets if (condition := recompute_when_out_of_date(lineage)) is None else _automated(assets, condition)
+
+
+def _automated(assets: Sequence[dg.AssetsDefinition], condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:
+    """The assets with a condition each; inputs are observed by a sensor."""
+    return [
+        asset.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=condition))
+        if asset.is_materializable
+        else asset
+        for asset in assets
+    ]
 
 
 def stages(lineage: ExperimentLineage) -> list[Stage]:

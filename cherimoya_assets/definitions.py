@@ -1,7 +1,8 @@
 """What Dagster loads: `defs`, from the experiment files that the environment names. Nothing else.
 
 CHERIMOYA_ASSETS_EXPERIMENTS is an experiment file or a folder of them (default: the embedded demo),
-CHERIMOYA_ASSETS_HOME where everything lands (default: `cherimoya_home` beside the experiment file).
+CHERIMOYA_ASSETS_HOME where everything lands (default: `cherimoya_home` beside the experiment file),
+CHERIMOYA_ASSETS_AUTOMATION=on starts the sensors (default: they wait until somebody starts them).
 """
 
 from __future__ import annotations
@@ -17,4 +18,6 @@ from cherimoya_assets.home import default_home
 _experiments = Path(os.environ.get("CHERIMOYA_ASSETS_EXPERIMENTS", DEMO_EXPERIMENT))
 _home = Path(os.environ.get("CHERIMOYA_ASSETS_HOME", default_home(_experiments).root))
 
-defs = build_defs(read_experiments(_experiments), _home)
+_automation = os.environ.get("CHERIMOYA_ASSETS_AUTOMATION", "off") == "on"
+
+defs = build_defs(read_experiments(_experiments), _home, automation=_automation)

@@ -42,14 +42,15 @@ class Materialized:
         found = set()
         for parent in self.graph.get(key).parent_keys:
             node = self.graph.get(parent)
-            if node.is_observable:
-                record = self.instance.get_latest_data_version_record(parent)
-                found.add(record.event_log_entry.asset_observation.data_version)
-            elif not node.is_partitioned:
-                found.add(self.stored_version(parent, None))
-            else:
+            chroms: tuple[str | None, ...] = (None,)
+            if node.is_partitioned:
                 chroms = self.lineage.chroms if cell is None else (cell,)
-                found |= {self.stored_version(parent, chrom) for chrom in chroms}
+            for chrom in chroms:
+                if node.is_observable:
+                    record = self.instance.get_latest_data_version_record(parent, partition_key=chrom)
+                    found.add(record.event_log_entry.asset_observation.data_version)
+                else:
+                    found.add(self.stored_version(parent, chrom))
         return found
 
 

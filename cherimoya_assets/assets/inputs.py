@@ -1,108 +1,143 @@
-"""Observed inputs: the files an experiment stands on, each with a data version made of its content.
+"""Observed inputs: the files an experiment stands on, each with data versions made of its content.
 
-What belongs here: one observable node for each input file (or list of files). What does not: reading their biology.
-The genome and the motif database keep keys of their own, so that two experiments on one genome meet in the lineage.
+What belongs here: one observable node for each input file (or list of files). What does not: what a version is made of
+(`analysis/input_versions.py`). What is read by chromosome has a version for each chromosome; the model and the motif
+database are wholes. The genome and the motif database keep keys of their own, so that two experiments on one genome
+meet in the lineage.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
 from dagster import BetaWarning
 
-from cherimoya_assets.analysis.hashing import combined_sha256, file_sha256
+from cherimoya_assets.analysis.hashing import file_sha256
 from cherimoya_assets.assets.landing import reader_errors
 from cherimoya_assets.assets.lineage import ExperimentLineage, input_key
+from cherimoya_assets.assets.versions import Versions
 from cherimoya_assets.errors import InputError
 
 SHARED_GROUP = "shared_inputs"
 
+DATA_VERSION_TAG = "dagster/data_version"
+"""How an observation of one partition carries its version; `dagster.ObserveResult` knows no partitions in 1.13."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One observable input. `chroms` is None for a whole; `lineages` are the experiments that read it."""
+
+    paths: tuple[Path, ...]
+    kind: str
+    description: str
+    chroms: tuple[str, ...] | None
+    lineages: tuple[ExperimentLineage, ...]
+
 
 def experiment_inputs(lineage: ExperimentLineage) -> list[dg.AssetsDefinition]:
     """Peaks, negatives, exclusion lists and model of one experiment, observable together or alone."""
-    experiment = lineage.experiment
-    files: dict[dg.AssetKey, Sequence[Path]] = {lineage.key("peaks"): experiment.loci}
-    descriptions = {lineage.key("peaks"): "The loci to attribute: accessible regions or binding sites."}
-    kinds = {lineage.key("peaks"): {"bed"}}
-    if lineage.background_files:
-        key = lineage.key("negatives")
-        files[key], kinds[key] = lineage.background_files, {"bed"}
-        descriptions[key] = "Background loci, into which marginalization inserts motifs."
-    if experiment.exclusion_lists:
-        key = lineage.key("exclusion_lists")
-        files[key], kinds[key] = experiment.exclusion_lists, {"bed"}
-        descriptions[key] = "Regions whose loci are left out (100-bp chunks, as tangermeme does it)."
-    key = lineage.key("model")
-    files[key], kinds[key] = [model.path for model in experiment.model.values()], {"pytorch"}
-    descriptions[key] = f"Trained model, folds: {', '.join(experiment.model)}."
-    return [_observable(lineage.name, lineage.name, files, descriptions, kinds, lineage.home.cache)]
+    return [_observable(lineage.name, lineage.name, own_inputs(lineage))]
 
 
 def shared_inputs(lineages: Sequence[ExperimentLineage]) -> list[dg.AssetsDefinition]:
     """Genomes and motif databases of all experiments, each once."""
-    files: dict[dg.AssetKey, Sequence[Path]] = {}
-    descriptions: dict[dg.AssetKey, str] = {}
-    kinds: dict[dg.AssetKey, set[str]] = {}
+    inputs: dict[dg.AssetKey, Input] = {}
     for lineage in lineages:
-        files[lineage.genome_key] = [lineage.experiment.sequences]
-        descriptions[lineage.genome_key] = f"Reference genome {lineage.experiment.sequences.name}."
-        kinds[lineage.genome_key] = {"fasta"}
-        for path in {lineage.motif_file, lineage.marginalize_motif_file} - {None}:
-            key = input_key("motif_database", path)
-            files[key], kinds[key] = [path], {"meme"}
-            descriptions[key] = f"Motif database {path.name}."
-    if not files:
-        return []
-    return [_observable("shared", SHARED_GROUP, files, descriptions, kinds, lineages[0].home.cache)]
+        for key, one in common_inputs(lineage).items():
+            other = inputs.get(key, replace(one, chroms=one.chroms and (), lineages=()))
+            chroms = one.chroms and tuple(dict.fromkeys((*(other.chroms or ()), *one.chroms)))
+            inputs[key] = replace(one, chroms=chroms, lineages=(*other.lineages, lineage))
+    return [_observable("shared", SHARED_GROUP, inputs)] if inputs else []
 
 
-def _observable(
-    name: str,
-    group: str,
-    files: Mapping[dg.AssetKey, Sequence[Path]],
-    descriptions: Mapping[dg.AssetKey, str],
-    kinds: Mapping[dg.AssetKey, set[str]],
-    cache: Path,
-) -> dg.AssetsDefinition:
+def own_inputs(lineage: ExperimentLineage) -> dict[dg.AssetKey, Input]:
+    """The inputs that belong to one experiment."""
+    experiment = lineage.experiment
+
+    def intervals(paths: tuple[Path, ...], description: str) -> Input:
+        return Input(paths, "bed", description, lineage.chroms, (lineage,))
+
+    inputs = {
+        lineage.key("peaks"): intervals(experiment.loci, "The loci to attribute: accessible regions or binding sites.")
+    }
+    if lineage.background_files:
+        inputs[lineage.key("negatives")] = intervals(
+            lineage.background_files, "Background loci, into which marginalization inserts motifs."
+        )
+    if experiment.exclusion_lists:
+        inputs[lineage.key("exclusion_lists")] = intervals(
+            experiment.exclusion_lists, "Regions whose loci are left out (100-bp chunks, as tangermeme does it)."
+        )
+    files = tuple(model.path for model in experiment.model.values())
+    folds = f"Trained model, folds: {', '.join(experiment.model)}."
+    inputs[lineage.key("model")] = Input(files, "pytorch", folds, None, (lineage,))
+    return inputs
+
+
+def common_inputs(lineage: ExperimentLineage) -> dict[dg.AssetKey, Input]:
+    """The inputs that experiments can share."""
+    genome = lineage.experiment.sequences
+    described = f"Reference genome {genome.name}."
+    inputs = {lineage.genome_key: Input((genome,), "fasta", described, lineage.chroms, (lineage,))}
+    for path in (lineage.motif_file, lineage.marginalize_motif_file):
+        if path is not None:
+            described = f"Motif database {path.name}."
+            inputs[input_key("motif_database", path)] = Input((path,), "meme", described, None, (lineage,))
+    return inputs
+
+
+def input_files(lineage: ExperimentLineage) -> dict[dg.AssetKey, tuple[Path, ...]]:
+    """The files of every input of an experiment, by its key."""
+    return {key: one.paths for key, one in (own_inputs(lineage) | common_inputs(lineage)).items()}
+
+
+def _observable(name: str, group: str, inputs: Mapping[dg.AssetKey, Input]) -> dg.AssetsDefinition:
     specs = [
         dg.AssetSpec(
             key,
             group_name=group,
-            description=descriptions[key],
-            kinds=kinds[key],
-            metadata={"path": dg.MetadataValue.path(", ".join(map(str, paths)))},
+            description=one.description,
+            kinds={one.kind},
+            metadata={"path": dg.MetadataValue.path(", ".join(map(str, one.paths)))},
+            partitions_def=None if one.chroms is None else dg.StaticPartitionsDefinition(list(one.chroms)),
         )
-        for key, paths in files.items()
+        for key, one in inputs.items()
     ]
 
-    def inputs(context: dg.AssetExecutionContext):
+    def observed(context: dg.AssetExecutionContext):
         for key in sorted(context.selected_asset_keys):
             with reader_errors():
-                yield _observation(key, files[key], cache)
+                yield from _observations(key, inputs[key])
 
     with warnings.catch_warnings():
         # Beta in Dagster 1.13: one step that observes several files, together or alone. Accepted here, and only here.
         warnings.simplefilter("ignore", BetaWarning)
-        return dg.multi_observable_source_asset(name=f"{name}__inputs", specs=specs, can_subset=True)(inputs)
+        return dg.multi_observable_source_asset(name=f"{name}__inputs", specs=specs, can_subset=True)(observed)
 
 
-def _observation(key: dg.AssetKey, paths: Sequence[Path], cache: Path) -> dg.ObserveResult:
+def _observations(key: dg.AssetKey, one: Input) -> Iterator[dg.AssetObservation | dg.ObserveResult]:
     hashes = []
-    for path in paths:
+    for path in one.paths:
         try:
-            hashes.append(file_sha256(path, cache))
+            hashes.append(file_sha256(path, one.lineages[0].home.cache))
         except OSError as error:
             raise InputError(
                 f"{path}: cannot be read ({error.strerror}). Restore it or mend the experiment file."
             ) from error
-    return dg.ObserveResult(
-        asset_key=key,
-        # A file that is named twice counts twice, as its loci do.
-        data_version=dg.DataVersion(combined_sha256(*hashes)),
-        metadata={
-            "files": len(hashes),
-            "size_bytes": sum(path.stat().st_size for path in paths),
-            "sha256": dg.MetadataValue.json(dict(zip(map(str, paths), hashes, strict=True))),
-        },
-    )
+    metadata = {
+        "files": len(hashes),
+        "size_bytes": sum(path.stat().st_size for path in one.paths),
+        "sha256": dg.MetadataValue.json(dict(zip(map(str, one.paths), hashes, strict=True))),
+    }
+    if one.chroms is None:
+        version = Versions(one.lineages[0]).whole(key)
+        yield dg.ObserveResult(asset_key=key, data_version=dg.DataVersion(version), metadata=metadata)
+        return
+    versions: dict[str, str] = {}
+    for lineage in one.lineages:
+        versions |= Versions(lineage).by_chromosome(key) or {}
+    for chrom in one.chroms:
+        yield dg.AssetObservation(key, partition=chrom, tags={DATA_VERSION_TAG: versions[chrom]}, metadata=metadata)

@@ -90,6 +90,12 @@ model: model.torch                  # one checkpoint, or a map of folds, over wh
 #   random_state: 0
 #   minimal: true
 #   batch_size: null
+
+# --- Recomputing by itself, once the sensors of the Dagster instance are started ---
+# automation:                       # in short: automation: eager
+#   mode: manual                    # or eager: at once when something changed; or cron: at ticks of the schedule
+#   cron: null                      # "0 3 * * 0" is Sundays at 3
+#   force: false                    # true: at ticks everything, also what did not change
 """
 
 

@@ -7,6 +7,7 @@ looking at the files (`preflight.py`). Names and defaults are those of cherimoya
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,9 @@ Unsigned = Annotated[int, Field(ge=0, lt=2**32)]
 """As far as a seed of NumPy goes; what is counted or measured in bp is far below."""
 
 Probability = Annotated[float, Field(gt=0, le=1)]
+
+CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+"""Lowest and highest minute, hour, day of the month, month, day of the week (0 and 7 are Sunday)."""
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 
@@ -34,6 +38,32 @@ def _at_least_one(value: tuple[Any, ...]) -> tuple[Any, ...]:
     if not value:
         raise ValueError("at least one is needed")
     return value
+
+
+def _cron_schedule(value: str) -> str:
+    fields = value.split()
+    if len(fields) != len(CRON) or not all(
+        _is_cron_field(text, *limits) for text, limits in zip(fields, CRON, strict=True)
+    ):
+        raise ValueError(
+            f"{value!r} is not a cron schedule: minute, hour, day of the month, month and day of the week, "
+            "as in `0 3 * * 0`, Sundays at 3"
+        )
+    return value
+
+
+def _is_cron_field(text: str, lowest: int, highest: int) -> bool:
+    """Whether every part of `1,10-20/2,*/5` is within the limits."""
+    for part in text.split(","):
+        found = re.fullmatch(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/(\d{1,2}))?", part)
+        if found is None:
+            return False
+        numbers = [int(number) for number in found.groups()[:2] if number is not None]
+        if not all(lowest <= number <= highest for number in numbers) or numbers != sorted(numbers):
+            return False
+        if found[3] is not None and not 1 <= int(found[3]) <= highest:
+            return False
+    return True
 
 
 class Section(BaseModel):
@@ -123,6 +153,23 @@ class MarginalizeParameters(Section):
         return None if value is None else _one_or_many(value)
 
 
+class Automation(Section):
+    """When an experiment recomputes what is out of date by itself: never, at once, or at ticks of a cron schedule.
+
+    `force`, with a schedule only: recompute everything at every tick, whether out of date or not.
+    """
+
+    mode: Literal["manual", "eager", "cron"] = "manual"
+    cron: Annotated[str, AfterValidator(_cron_schedule)] | None = None
+    force: bool = False
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Automation:
+        if (self.mode == "cron") != (self.cron is not None) or (self.force and self.cron is None):
+            raise ValueError('write `manual`, `eager`, or a schedule as in `{cron: "0 3 * * 0"}`')
+        return self
+
+
 class Experiment(Section):
     """One experiment. Paths are absolute once the file is read.
 
@@ -156,6 +203,7 @@ class Experiment(Section):
     annotation: AnnotationParameters = AnnotationParameters()
     modisco: ModiscoParameters = ModiscoParameters()
     marginalize: MarginalizeParameters = MarginalizeParameters()
+    automation: Automation = Automation()
     source: Path = Path()
 
     @field_validator("loci", "negatives", "exclusion_lists", mode="before")
@@ -186,6 +234,17 @@ class Experiment(Section):
     def _heads(cls, value: Any) -> Any:
         heads = ["counts" if head == "logcounts" else head for head in _one_or_many(value)]
         return tuple(dict.fromkeys(heads))
+
+    @field_validator("automation", mode="before")
+    @classmethod
+    def _automation_in_a_word(cls, value: Any) -> Any:
+        """`eager`, `manual`, `cron: 0 3 * * 0` as text, or a map with `cron`."""
+        if isinstance(value, str):
+            word, colon, schedule = value.partition(":")
+            value = {"cron": schedule.strip()} if colon and word.strip() == "cron" else {"mode": value}
+        if isinstance(value, dict) and "cron" in value:
+            value = {"mode": "cron", **value}
+        return value
 
     @field_validator("model", mode="before")
     @classmethod

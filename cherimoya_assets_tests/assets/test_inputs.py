@@ -1,4 +1,4 @@
-"""Observed inputs: a data version is the content of the files, and nothing else about them."""
+"""Observed inputs: a data version is the content of the files, for each chromosome, and nothing else about them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.versions import current_inputs
 from cherimoya_assets.build import build_defs
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
@@ -37,26 +38,61 @@ def observe(lineage: ExperimentLineage, instance, *keys: dg.AssetKey, raise_on_e
     )
 
 
-def versions(lineage: ExperimentLineage, instance, *keys: dg.AssetKey) -> dict[str, str]:
-    """Data versions by the key's last part (of a shared input, its first)."""
-    found = {}
+def versions(lineage: ExperimentLineage, instance, *keys: dg.AssetKey) -> dict[str, str | dict[str, str]]:
+    """Data versions by the key's last part (of a shared input, its first), by chromosome where there are several."""
+    found: dict = {}
     for event in observe(lineage, instance, *keys).get_asset_observation_events():
-        key = event.asset_key
-        record = instance.get_latest_data_version_record(key)
+        key, chrom = event.asset_key, event.partition
+        record = instance.get_latest_data_version_record(key, partition_key=chrom)
+        version = record.event_log_entry.asset_observation.data_version
         name = key.path[0] if key.path[0] != lineage.name else key.path[-1]
-        found[name] = record.event_log_entry.asset_observation.data_version
+        if chrom is None:
+            found[name] = version
+        else:
+            found.setdefault(name, {})[chrom] = version
     return found
+
+
+def cells(found) -> dict[tuple[str, str | None], str]:
+    """The same by name and chromosome (None: of a whole)."""
+    flat = {}
+    for name, version in found.items():
+        flat |= {(name, c): v for c, v in version.items()} if isinstance(version, dict) else {(name, None): version}
+    return flat
 
 
 def test_every_input_gets_a_version(tmp_path, instance):
     found = versions(lineage_of(tmp_path), instance)
     assert found.keys() == {"genome", "motif_database", "peaks", "negatives", "model"}
-    assert len(set(found.values())) == len(found)
+    by_chromosome = {name for name, version in found.items() if isinstance(version, dict)}
+    assert by_chromosome == {"genome", "peaks", "negatives"}
+    for name in by_chromosome:
+        assert tuple(found[name]) == lineage_of(tmp_path).chroms
+    whole = [version for version in found.values() if isinstance(version, str)]
+    by_chromosome = [
+        version for versions in found.values() if isinstance(versions, dict) for version in versions.values()
+    ]
+    # Negatives are the same rows on every chromosome.
+    assert len({*whole, *by_chromosome}) == len(whole) + 3 + 3 + 1
+
+
+def test_what_is_observed_is_what_a_stamp_says(tmp_path, instance):
+    lineage = lineage_of(tmp_path, {"exclusion_lists": ["peaks.bed"]})
+    found = versions(lineage, instance)
+    for chrom in lineage.chroms:
+        stamped = current_inputs(lineage, lineage.key("one_hot_sequences"), chrom)
+        assert stamped == {f"{name}[{chrom}]": found[name][chrom] for name in ("genome", "peaks", "exclusion_lists")}
+    assert current_inputs(lineage, lineage.key("counts", "attributions"), "chrA")["model"] == found["model"]
+    assert (
+        current_inputs(lineage, lineage.key("counts", "modisco_report"), None)["motif_database"]
+        == (found["motif_database"])
+    )
 
 
 def test_what_was_observed_is_the_sha256_of_the_bytes(tmp_path, instance):
     lineage = lineage_of(tmp_path)
-    (event,) = observe(lineage, instance, lineage.key("peaks")).get_asset_observation_events()
+    event, *others = observe(lineage, instance, lineage.key("peaks")).get_asset_observation_events()
+    assert [event.partition, *(other.partition for other in others)] == list(lineage.chroms)
     metadata = event.asset_observation_data.asset_observation.metadata
     peaks = tmp_path / "peaks.bed"
     assert metadata["sha256"].value == {str(peaks): hashlib.sha256(peaks.read_bytes()).hexdigest()}
@@ -78,21 +114,21 @@ def test_touching_copying_and_moving_change_no_version(tmp_path, instance):
 @pytest.mark.parametrize(
     ("file", "changed"),
     [
-        ("genome.fa", "genome"),
-        ("peaks.bed", "peaks"),
-        ("negatives.bed", "negatives"),
-        ("motifs.meme", "motif_database"),
-        ("model.torch", "model"),
+        ("genome.fa", ("genome", "chrC")),
+        ("peaks.bed", ("peaks", "chrB")),
+        ("negatives.bed", ("negatives", "chrC")),
+        ("motifs.meme", ("motif_database", None)),
+        ("model.torch", ("model", None)),
     ],
 )
-def test_one_changed_byte_changes_the_version_of_that_input_alone(tmp_path, instance, file, changed):
+def test_one_changed_byte_changes_the_version_of_that_input_and_chromosome_alone(tmp_path, instance, file, changed):
     lineage = lineage_of(tmp_path)
     before = versions(lineage, instance)
     content = bytearray((tmp_path / file).read_bytes())
     content[-2] ^= 1
     (tmp_path / file).write_bytes(content)
-    after = versions(lineage, instance)
-    assert {name for name in before if before[name] != after[name]} == {changed}
+    before, after = cells(before), cells(versions(lineage, instance))
+    assert {cell for cell in before if before[cell] != after[cell]} == {changed}
 
 
 def test_the_same_size_and_a_new_time_are_read_again(tmp_path, instance):
@@ -107,7 +143,7 @@ def test_the_same_size_and_a_new_time_are_read_again(tmp_path, instance):
 def test_the_order_and_number_of_files_belong_to_the_version(tmp_path, instance):
     def of(*files: str) -> str:
         lineage = lineage_of(tmp_path, {"loci": list(files)})
-        return versions(lineage, instance, lineage.key("peaks"))["peaks"]
+        return tuple(versions(lineage, instance, lineage.key("peaks"))["peaks"].items())
 
     # Loci are taken from the files in turn, so their order is a part of what comes out.
     found = [("peaks.bed",), ("peaks.bed", "negatives.bed"), ("negatives.bed", "peaks.bed"), ("peaks.bed", "peaks.bed")]

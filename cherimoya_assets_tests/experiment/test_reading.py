@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 from pydantic import BaseModel
@@ -75,7 +76,7 @@ def test_all_problems_of_a_file_are_said_at_once(tmp_path):
     assert all("\n" not in problem and problem.startswith("x.yaml: ") for problem in said)
 
 
-@pytest.mark.parametrize("section", SECTION_MODELS)
+@pytest.mark.parametrize("section", [section for section in SECTION_MODELS if section != "automation"])
 def test_numbers_in_quotes_and_truth_values_are_no_numbers(tmp_path, section):
     fields = SECTION_MODELS[section].model_fields.items()
     numeric = [key for key, field in fields if field.annotation in (int, float, int | None)]
@@ -223,3 +224,39 @@ def test_problems_of_all_files_of_a_folder_are_said_at_once(tmp_path):
 def test_a_folder_without_experiments_is_one_sentence(tmp_path):
     with pytest.raises(ExperimentError, match="no experiment file"):
         read_experiments(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "mode", "cron", "force"),
+    [
+        ("manual", "manual", None, False),
+        ("eager", "eager", None, False),
+        ("cron: 0 3 * * 0", "cron", "0 3 * * 0", False),
+        ({"cron": "*/5 0-6/2 1,15 * 7"}, "cron", "*/5 0-6/2 1,15 * 7", False),
+        ({"cron": "0 3 * * 0", "force": True}, "cron", "0 3 * * 0", True),
+    ],
+)
+def test_automation_is_a_word_or_a_schedule(tmp_path, value, mode, cron, force):
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump({**MINIMAL, "automation": value}))
+    automation = read_experiment(path).automation
+    assert (automation.mode, automation.cron, automation.force) == (mode, cron, force)
+    # Dagster reads the schedule as we do.
+    assert cron is None or dg.AutomationCondition.cron_tick_passed(cron)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("always", "`automation.mode`: Input should be 'manual', 'eager' or 'cron', found 'always'"),
+        ({"cron": "0 3 * *"}, "'0 3 * *' is not a cron schedule"),
+        ({"cron": "61 3 * * 0"}, "'61 3 * * 0' is not a cron schedule"),
+        ({"cron": "0 7-6 * * 0"}, "is not a cron schedule"),
+        ("cron:", "'' is not a cron schedule"),
+        ("cron", "as in `{cron: "),
+        ({"mode": "eager", "force": True}, "as in `{cron: "),
+    ],
+)
+def test_another_automation_is_refused_with_what_it_could_be(tmp_path, value, said):
+    (problem,) = problems_of(tmp_path, {**MINIMAL, "automation": value})
+    assert said in problem
