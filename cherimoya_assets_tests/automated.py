@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
 import dagster as dg
 import yaml
@@ -37,11 +38,15 @@ def always_the_same(name: str, stamp: Mapping[str, object]) -> str:
 class Automated:
     """The tiny experiment in a folder, with an instance and the cursor of its automation."""
 
-    def __init__(self, folder: Path, instance: dg.DagsterInstance, changes: Mapping[str, object] | None = None) -> None:
-        self.folder, self.instance = folder, instance
-        self.file = tiny_experiment(folder, {"automation": "eager", **(changes or {})})
+    def __init__(self, file: Path, instance: dg.DagsterInstance) -> None:
+        self.file, self.folder, self.instance = file, file.parent, instance
         self.cursor = None
         self.reload()
+
+    @classmethod
+    def new(cls, folder: Path, instance: dg.DagsterInstance, changes: Mapping[str, object] | None = None) -> Self:
+        """With nothing made."""
+        return cls(tiny_experiment(folder, {"automation": "eager", **(changes or {})}), instance)
 
     def reload(self, **changes: object) -> None:
         """Change the experiment file and load the code location anew."""
