@@ -46,9 +46,23 @@ class Genome:
         start = max(start, 0)
         return str(self._records[chrom][start:end].seq).upper() if end > start else ""
 
+    def pieces(self, chrom: str) -> Iterator[bytes]:
+        """All bases of a contig in upper case, in pieces of some megabytes; several times as fast as `fetch`."""
+        length, offset, bases, width = self._places[chrom]
+        left = _bytes_of(length, bases, width)
+        with self.fasta.open("rb") as handle:
+            handle.seek(offset)
+            while left > 0 and (raw := handle.read(min(left, _CHUNK))):
+                left -= len(raw)
+                yield raw.translate(None, b"\r\n").upper()
+
     def open(self) -> Any:
         """A `pyfaidx.Fasta` of it, to hand to tangermeme or memelite."""
         return self._records
+
+    @cached_property
+    def _places(self) -> Mapping[str, tuple[int, int, int, int]]:
+        return {record[0]: record[1:] for record in _records_of(self.index)}
 
     @cached_property
     def _records(self) -> Any:
@@ -174,14 +188,19 @@ def _check_whole(source: Path, fasta: Path, index: Path) -> None:
     """An index that came with the file knows how long it was: a copy cut short would read as shorter sequences."""
     size = fasta.stat().st_size
     for name, length, offset, bases, width in _records_of(index):
-        # A line end follows a full line, but the last base of the file may have none behind it.
-        line_ends = (length - 1) // bases if length else 0
-        end = offset + length + line_ends * (width - bases)
+        end = offset + _bytes_of(length, bases, width)
         if end > size:
             raise InputError(
                 f"{source.name}: is cut short: by {index.name}, {name} ends at byte {end}, and the file has {size}. "
                 f"Copy it again, or remove {index.name} if it is of another file."
             )
+
+
+def _bytes_of(length: int, bases: int, width: int) -> int:
+    """How many bytes a sequence takes, without the end of its last line."""
+    # A line end follows a full line, but the last base of the file may have none behind it.
+    line_ends = (length - 1) // bases if length else 0
+    return length + line_ends * (width - bases)
 
 
 def _chrom_sizes(index: Path) -> dict[str, int]:

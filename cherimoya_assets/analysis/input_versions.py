@@ -18,9 +18,6 @@ from cherimoya_assets.analysis.genome import Genome
 from cherimoya_assets.analysis.hashing import combined_sha256, remembered
 from cherimoya_assets.analysis.loci import interleave, read_loci
 
-_CHUNK = 1 << 22
-"""Bases that are in memory at once."""
-
 
 @dataclass(frozen=True)
 class LociVersions:
@@ -92,7 +89,7 @@ def contig_versions(genome: Genome, cache: Path) -> dict[str, str]:
     """The sha256 of every contig's bases in upper case: the width of lines and soft-masking are no part of it."""
 
     def compute() -> dict[str, str]:
-        return {chrom: _bases(genome, chrom, size) for chrom, size in genome.chrom_sizes.items()}
+        return {chrom: _bases(genome, chrom) for chrom in genome.chrom_sizes}
 
     found: dict[str, str] = remembered([genome.fasta], cache, "contigs", compute)
     return found
@@ -107,8 +104,8 @@ def _rows(table: pd.DataFrame) -> str:
     return hashlib.sha256(table.to_numpy(dtype="<i8").tobytes()).hexdigest()
 
 
-def _bases(genome: Genome, chrom: str, size: int) -> str:
+def _bases(genome: Genome, chrom: str) -> str:
     digest = hashlib.sha256()
-    for start in range(0, size, _CHUNK):
-        digest.update(genome.fetch(chrom, start, start + _CHUNK).encode())
+    for piece in genome.pieces(chrom):
+        digest.update(piece)
     return digest.hexdigest()

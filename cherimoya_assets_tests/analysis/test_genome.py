@@ -270,3 +270,18 @@ def test_the_demos_chromosomes_are_all_main_and_largest_first(demo):
     chosen = default_chroms(demo.chrom_sizes)
     assert set(chosen) == set(demo.chrom_sizes)
     assert (chosen[0], chosen[-1]) == ("chrIV", "chrI")
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("chunk", [1, 3, 1 << 22])
+def test_the_pieces_of_a_contig_are_what_is_fetched(tmp_path, monkeypatch, ends, chunk):
+    """Whole lines, a short last line, one line alone, nothing behind the last base, an empty contig."""
+    monkeypatch.setattr(genome_module, "_CHUNK", chunk)
+    path = tmp_path / "genome.fa"
+    path.write_bytes(
+        ends.join([">a", "ACGTn", "acg", ">b", "ACGT", "ACGT", ">c", "TTTTTTTT", ">d", "AC", "G"]).encode()
+    )
+    genome = open_genome(path, tmp_path / "cache")
+    for chrom, size in genome.chrom_sizes.items():
+        assert b"".join(genome.pieces(chrom)).decode() == genome.fetch(chrom, 0, size)
+        assert b"".join(genome.pieces(chrom)) != b""

@@ -129,12 +129,6 @@ def test_a_contigs_version_is_the_hash_of_its_bases_in_upper_case(tmp_path):
     assert contig_versions(other, tmp_path / "c" / "cache")["chrII"] != found["chrII"]
 
 
-def test_a_contig_longer_than_what_is_read_at_once_has_one_hash(tmp_path, monkeypatch):
-    monkeypatch.setattr(input_versions, "_CHUNK", 3)
-    one = genome(tmp_path / "a", ">chrI\nACGTACG\n")
-    assert contig_versions(one, tmp_path / "cache") == {"chrI": hashlib.sha256(b"ACGTACG").hexdigest()}
-
-
 def test_what_was_hashed_is_not_read_again(tmp_path, monkeypatch):
     one, peaks = genome(tmp_path / "a", ">chrI\nACGT\n"), of(tmp_path / "b", ROWS)
     contigs = contig_versions(one, tmp_path / "cache")
