@@ -75,7 +75,7 @@ class HeadDifference:
     """What differs with one head.
 
     Attributes:
-        patterns: change (LOST, GAINED, CHANGED, SAME), before, after (names, None where there is none), similarity
+        patterns: change (LOST, GAINED, CHANGED, SAME), before, after (names, "" where there is none), similarity
             (NaN for a lost or gained one: it has no counterpart), seqlets_before, seqlets_after (0 where absent).
         old, new: the patterns by name, for drawing.
         attributions: chrom, loci (in both), loci_before, loci_after (only there), pearson (over all bases of the loci
@@ -133,13 +133,13 @@ def match_patterns(before: Sequence[RecordedPattern], after: Sequence[RecordedPa
     rows: list[tuple[object, ...]] = []
     for j, new in enumerate(after):
         if j not in matched:
-            rows.append((GAINED, None, new.name, np.nan, 0, new.seqlets))
+            rows.append((GAINED, "", new.name, np.nan, 0, new.seqlets))
             continue
         old, alike = before[matched[j]], similarity[matched[j], j]
         same = alike >= UNCHANGED_PATTERN and old.seqlets == new.seqlets
         rows.append((SAME if same else CHANGED, old.name, new.name, alike, old.seqlets, new.seqlets))
     left = set(matched.values())
-    rows += [(LOST, old.name, None, np.nan, old.seqlets, 0) for i, old in enumerate(before) if i not in left]
+    rows += [(LOST, old.name, "", np.nan, old.seqlets, 0) for i, old in enumerate(before) if i not in left]
     return pd.DataFrame(rows, columns=["change", "before", "after", "similarity", "seqlets_before", "seqlets_after"])
 
 

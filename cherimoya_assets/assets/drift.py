@@ -154,7 +154,8 @@ class Drift:
             for package in self.packages[step]
             if package in recorded and recorded[package] != package_version(package)
         ]
-        return told or [f"what decides its numbers changed (code version {now}, was {stamp.get('code_version')})"]
+        was = stamp.get("code_version") or "not recorded"
+        return told or [f"what decides the numbers of {step} changed (code version {now}, was {was})"]
 
     def _parameter_changes(self, step: str, recorded: Mapping[str, Any]) -> list[str]:
         experiment, section = self.lineage.experiment, SECTIONS.get(step, "")

@@ -22,12 +22,17 @@ from cherimoya_assets.analysis.head_agreement import head_agreement
 from cherimoya_assets.analysis.loci import KEPT, NOT_SELECTED, STATUSES, read_loci
 from cherimoya_assets.analysis.motifs import read_motifs
 from cherimoya_assets.analysis.pattern_summary import nearest_motifs, summarize_patterns
+from cherimoya_assets.analysis.run_comparison import RunDifference, RunRecord, compare_runs
+from cherimoya_assets.analysis.run_record_file import read_record, write_record
 from cherimoya_assets.assets.attribution_tracks import SESSION
-from cherimoya_assets.assets.landing import Stopwatch, land, reader_errors
-from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.drift import Drift, Freshness
+from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors
+from cherimoya_assets.assets.lineage import STEP_VERSIONS, ExperimentLineage
 from cherimoya_assets.assets.marginalization import PAGE as MARGINALIZATION_PAGE
 from cherimoya_assets.assets.modisco import PAGE as MODISCO_PAGE
+from cherimoya_assets.assets.run_record import KEPT_LOCI, PREVIOUS, RECORD, record_run
 from cherimoya_assets.assets.versions import current_inputs, shown_assets
+from cherimoya_assets.errors import StorageError
 from cherimoya_assets.reports.experiment_report import (
     Agreement,
     ExperimentSummary,
@@ -38,10 +43,14 @@ from cherimoya_assets.reports.experiment_report import (
 )
 from cherimoya_assets.reports.folder import render
 from cherimoya_assets.reports.lineage_picture import BY_CHROMOSOME, INPUT, POOLED, Step
+from cherimoya_assets.reports.run_comparison import comparison_markdown, comparison_page
 from cherimoya_assets.resources.storage import Manifest
 
 STEP = "experiment_report"
-PAGE = "experiment.html"
+PAGE, CHANGES = "experiment.html", "changes.html"
+
+MOST_STALE = 5
+"""Reasons that the check spells out; the page has all."""
 
 
 def experiment_report_asset(lineage: ExperimentLineage, upstream: Sequence[dg.AssetsDefinition]) -> dg.AssetsDefinition:
@@ -53,6 +62,7 @@ def experiment_report_asset(lineage: ExperimentLineage, upstream: Sequence[dg.As
     @dg.asset(
         key=key,
         deps=[*shown, lineage.key("peaks"), *([] if lineage.motif_file is None else [lineage.motifs_key])],
+        check_specs=lineage.checks(key, "up_to_date", partitioned=False, blocking=False),
         description="One page to open first: what was found, on how many loci, and where it comes from.",
         **lineage.spec(
             STEP,
@@ -65,15 +75,30 @@ def experiment_report_asset(lineage: ExperimentLineage, upstream: Sequence[dg.As
         watch = Stopwatch()
         with reader_errors():
             inputs = current_inputs(lineage, key, None)
-            summary = summarize(lineage, context.instance, steps)
-            report = render(lambda folder: write_experiment_report(summary, folder / PAGE), PAGE)
+            stale = out_of_date(lineage, upstream)
+            now, before = records(lineage)
+            changes = None if before is None else compare_runs(before, now)
+            summary = summarize(lineage, context.instance, steps, stale, changed=changes is not None)
+
+            def draw(folder: Path) -> None:
+                write_experiment_report(summary, folder / PAGE)
+                (folder / RECORD).write_bytes(write_record(now))
+                if before is not None and changes is not None:
+                    (folder / PREVIOUS).write_bytes(write_record(before))
+                    (folder / CHANGES).write_text(changes_page(lineage, changes), encoding="utf-8")
+
+            report = render(draw, PAGE)
         yield from land(
             lineage.store,
             key,
             report,
             stamp=lineage.stamp(STEP, inputs, parameters, "cpu"),
             watch=watch,
+            checks=[up_to_date(key, stale)],
             metadata={
+                "changes": dg.MetadataValue.md(
+                    "Nothing was reported before." if changes is None else comparison_markdown(changes)
+                ),
                 "kept_loci": int(summary.ledger.loc[summary.ledger["status"] == KEPT, "n"].sum()),
                 "patterns": sum(len(head.patterns) for head in summary.heads),
                 "report": dg.MetadataValue.path(str(latest(lineage, key) / PAGE)),
@@ -81,6 +106,40 @@ def experiment_report_asset(lineage: ExperimentLineage, upstream: Sequence[dg.As
         )
 
     return experiment_report
+
+
+def out_of_date(lineage: ExperimentLineage, assets: Sequence[dg.AssetsDefinition]) -> list[Freshness]:
+    """The partitions of these assets that are not fresh, but for the report that is being made."""
+    steps = STEP_VERSIONS.keys() - {STEP}
+    keys = [spec.key for asset in assets for spec in asset.specs if spec.key.path[-1] in steps]
+    return [cell for cell in Drift(lineage).cells(keys) if not cell.fresh]
+
+
+def up_to_date(key: dg.AssetKey, stale: Sequence[Freshness]) -> dg.AssetCheckResult:
+    """Whether everything that the page stands on is what would be made now; where not, why."""
+    told = "; ".join(cell.sentence for cell in stale[:MOST_STALE])
+    more = f"; and {len(stale) - MOST_STALE} more" if len(stale) > MOST_STALE else ""
+    return check(key, "up_to_date", not stale, told + more or "everything it stands on is up to date", warn=True)
+
+
+def records(lineage: ExperimentLineage) -> tuple[RunRecord, RunRecord | None]:
+    """The record of what is stored now, and of what the last report showed that was not the same; None without one."""
+    now = record_run(lineage, KEPT_LOCI)
+    try:
+        files = lineage.store.load(tuple(lineage.key(STEP).path), None).files
+        for name in (RECORD, PREVIOUS):
+            # An identical recomputation is compared with what its first computation was compared with.
+            if name in files and files[name] != write_record(now):
+                return now, read_record(files[name], name)
+    except StorageError:
+        # No report yet, or one that is damaged: this one will mend it.
+        pass
+    return now, None
+
+
+def changes_page(lineage: ExperimentLineage, changes: RunDifference) -> str:
+    """The page of what changed since the report before."""
+    return comparison_page(changes, lineage.name, "the report before", "this report", most_loci=KEPT_LOCI)
 
 
 def lineage_steps(lineage: ExperimentLineage, assets: Sequence[dg.AssetsDefinition]) -> list[Step]:
@@ -120,8 +179,15 @@ def input_files(lineage: ExperimentLineage) -> dict[str, tuple[Path, ...]]:
     return {name: paths for name, paths in files.items() if paths}
 
 
-def summarize(lineage: ExperimentLineage, instance: dg.DagsterInstance, steps: Sequence[Step]) -> ExperimentSummary:
-    """Read the store into what the page shows."""
+def summarize(
+    lineage: ExperimentLineage,
+    instance: dg.DagsterInstance,
+    steps: Sequence[Step],
+    stale: Sequence[Freshness],
+    *,
+    changed: bool,
+) -> ExperimentSummary:
+    """Read the store into what the page shows. `changed`: whether there is a page of what changed to link to."""
     experiment = lineage.experiment
     heads, agreement = attributed_heads(lineage, instance)
     return ExperimentSummary(
@@ -142,7 +208,8 @@ def summarize(lineage: ExperimentLineage, instance: dg.DagsterInstance, steps: S
         agreement=agreement,
         lineage=steps,
         provenance=provenance(lineage, steps),
-        links=links(lineage),
+        links=[*links(lineage), *([("What changed since the report before", CHANGES)] if changed else [])],
+        out_of_date=[cell.sentence for cell in stale],
     )
 
 

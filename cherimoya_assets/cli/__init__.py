@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from cherimoya_assets import __version__
-from cherimoya_assets.cli import check, drift, export, init, lineage, run, ui
+from cherimoya_assets.cli import check, diff, drift, export, init, lineage, run, ui
 from cherimoya_assets.errors import CherimoyaAssetsError, Problems, StorageError
 
 COMMANDS = {
@@ -22,6 +22,7 @@ COMMANDS = {
     "check": check,
     "run": run,
     "drift": drift,
+    "diff": diff,
     "lineage": lineage,
     "export": export,
     "ui": ui,

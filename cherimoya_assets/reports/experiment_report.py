@@ -25,6 +25,7 @@ from cherimoya_assets.analysis.loci import EDGE, EXCLUDED, HAS_N, KEPT, NOT_SELE
 from cherimoya_assets.analysis.modisco import MIN_METACLUSTER_SIZE
 from cherimoya_assets.reports.contribution_logo import LETTERS, contribution_logo
 from cherimoya_assets.reports.lineage_picture import Step, lineage_svg
+from cherimoya_assets.reports.page_style import page_style
 
 TEMPLATE = Path(__file__).with_name("experiment_report.html.j2")
 
@@ -95,6 +96,7 @@ class ExperimentSummary:
 
     `ledger` has the columns chrom, status, n, every status for every selected chromosome; `not_selected` has chrom, n.
     `effects` has motif, mean, low, high (log counts, 95% interval), backgrounds; None without marginalization.
+    `out_of_date` says of each partition that is not what would be made now why not.
     """
 
     name: str
@@ -109,6 +111,7 @@ class ExperimentSummary:
     lineage: Sequence[Step]
     provenance: Provenance
     links: Sequence[tuple[str, str]] = ()
+    out_of_date: Sequence[str] = ()
 
 
 def write_experiment_report(summary: ExperimentSummary, path: Path) -> None:
@@ -122,6 +125,7 @@ def experiment_page(summary: ExperimentSummary) -> str:
     environment.filters.update(count=count, number=number, p_value=p_value, seconds=seconds)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         s=summary,
+        style=page_style(),
         loci=_loci(summary),
         method=_method(summary),
         lineage=lineage_svg(summary.lineage),

@@ -8,6 +8,7 @@ import re
 from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -15,6 +16,7 @@ from cherimoya_assets.assets.drift import Drift
 from cherimoya_assets.assets.lineage import STEP_VERSIONS, ExperimentLineage
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
+from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.cli.test_run import remade, stored
 from cherimoya_assets_tests.tiny_experiment import CHROMS
@@ -236,6 +238,27 @@ def test_nothing_is_made_from_old_and_new_chromosomes_together(tiny_copy):
     assert re.search(r"counts/seqlets +skipped: counts/seqlet_null is out of date", said.out)
     assert run(file) >= {("counts/attributions", "chrB"), ("counts/seqlets", "chrA"), ("counts/seqlets", "chrB")}
     assert drift(file) == {}
+
+
+def test_the_check_and_the_page_of_the_report_say_what_is_out_of_date(tiny_copy):
+    file, home = tiny_copy
+    page = AssetStore(home / "store").folder(("tiny", "experiment_report"), None) / "latest" / "experiment.html"
+    fresh = page.read_text(encoding="utf-8").partition('<section id="drift">')[2].partition("</section>")[0]
+    assert "everything that it stands on was what its inputs" in fresh and "<li" not in fresh
+    add_peaks(file, ("chrC", 700))
+    said = command("run", file, "--force", "--select", "experiment_report")
+    assert said.code == 0
+    sentence = f"one_hot_sequences[chrC] is out of date: peaks[chrC] changed on {date.today()} (1 row added)"
+    assert re.search(rf"note +experiment_report, up_to_date: {re.escape(sentence)}", said.out)
+    stale = page.read_text(encoding="utf-8").partition('<section id="drift">')[2].partition("</section>")[0]
+    assert f'<li class="name">{sentence}</li>' in stale
+    assert "experiment_report is out of date" not in stale
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        key = dg.AssetCheckKey(dg.AssetKey(["tiny", "experiment_report"]), "up_to_date")
+        (execution,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+        evaluation = execution.event.dagster_event.asset_check_evaluation_data
+    assert not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.WARN
+    assert evaluation.description.startswith(sentence)
 
 
 def test_an_input_that_is_gone_is_one_sentence(tiny_copy):

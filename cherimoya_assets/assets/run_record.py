@@ -1,0 +1,101 @@
+"""The record of what an experiment's store holds now, for comparing it with another store or with what was before.
+
+What belongs here: reading the store and its stamps. What does not: comparing (`analysis/run_comparison.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from cherimoya_assets.analysis.attributions import AttributionBlock
+from cherimoya_assets.analysis.pattern_summary import summarize_patterns
+from cherimoya_assets.analysis.run_comparison import RecordedAttributions, RecordedHead, RecordedPattern, RunRecord
+from cherimoya_assets.assets.lineage import STEP_VERSIONS, ExperimentLineage
+from cherimoya_assets.experiment.model import Head
+from cherimoya_assets.resources.storage import Manifest
+
+INPUTS = ("genome", "peaks", "negatives", "exclusion_lists", "model", "motif_database")
+
+RECORD, PREVIOUS = "run_record.npz", "previous_run_record.npz"
+"""The records that an experiment's report keeps: of what it shows, and of what it showed before that changed."""
+
+KEPT_LOCI = 100
+"""Loci of a chromosome whose attributions a report keeps, chosen by the hash of their names: two runs on overlapping
+peaks keep mostly the same ones, and a report stays small."""
+
+
+def record_run(lineage: ExperimentLineage, most_loci: int | None = None) -> RunRecord:
+    """What is stored of an experiment, whichever of its assets there are.
+
+    Args:
+        lineage: the experiment and the home whose store is read. Heads and chromosomes are those of the store, inputs
+            and parameters those of its stamps; only the threshold that trims patterns is the experiment's.
+        most_loci: attributions of at most so many loci of a chromosome; None for all.
+
+    Raises:
+        StorageError: something that is stored is damaged.
+    """
+    heads = {head: found for head in get_args(Head) if (found := _head(lineage, head, most_loci)) is not None}
+    inputs: dict[str, str] = {}
+    parameters: dict[str, str] = {}
+    packages: dict[str, dict[str, None]] = {}
+    for step, manifest in _manifests(lineage):
+        stamp = manifest.stamp
+        for name, version in stamp.get("inputs", {}).items():
+            if name.partition("[")[0].partition(" ")[0] in INPUTS:
+                inputs[name] = version
+        for name, value in stamp.get("parameters", {}).items():
+            # A dict is what was measured on the way; the head is no choice of the experiment's.
+            if not isinstance(value, dict) and name != "head":
+                parameters[f"{step}.{name}"] = str(value)
+        for name, version in stamp.get("packages", {}).items():
+            packages.setdefault(name, {})[version] = None
+    versions = {name: " or ".join(sorted(found)) for name, found in packages.items()}
+    return RunRecord(heads, inputs, parameters, versions)
+
+
+def _head(lineage: ExperimentLineage, head: str, most_loci: int | None) -> RecordedHead | None:
+    store, key = lineage.store, (lineage.name, head)
+    chroms = [chrom for chrom in store.partitions((*key, "attributions")) if chrom is not None]
+    if not chroms:
+        return None
+    patterns: list[RecordedPattern] = []
+    if store.manifest((*key, "modisco_patterns"), None) is not None:
+        found = store.load((*key, "modisco_patterns"), None)
+        summaries = summarize_patterns(found.h5, lineage.experiment.modisco.trim_threshold)
+        patterns = [RecordedPattern(one.name, one.n_seqlets, one.cwm) for one in summaries]
+    tables = [
+        store.load((*key, "seqlets"), chrom).table[["chrom", "start", "end"]]
+        for chrom in store.partitions((*key, "seqlets"))
+    ]
+    seqlets = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"chrom": [], "start": [], "end": []})
+    blocks = {chrom: _attributions(store.load((*key, "attributions"), chrom), most_loci) for chrom in chroms}
+    return RecordedHead(patterns, blocks, seqlets)
+
+
+def _attributions(block: AttributionBlock, most_loci: int | None) -> RecordedAttributions:
+    names = np.asarray(block.locus_id, dtype=np.str_)
+    rows = np.arange(len(names))
+    if most_loci is not None and len(names) > most_loci:
+        digests = [hashlib.sha256(name.encode()).digest() for name in names]
+        rows = np.sort(np.array(sorted(range(len(names)), key=lambda row: digests[row])[:most_loci]))
+    starts = np.asarray(block.window_start, dtype=np.int64)
+    return RecordedAttributions(names[rows], starts[rows], np.asarray(block.projected, dtype=np.float32)[rows])
+
+
+def _manifests(lineage: ExperimentLineage) -> Iterator[tuple[str, Manifest]]:
+    """Everything that is stored but the experiment's report, which holds this very record."""
+    store = lineage.store
+    for step in STEP_VERSIONS:
+        if step == "experiment_report":
+            continue
+        for key in ((lineage.name, step), *((lineage.name, head, step) for head in get_args(Head))):
+            for partition in store.partitions(key):
+                manifest: Any = store.manifest(key, partition)
+                if manifest is not None:
+                    yield step, manifest
