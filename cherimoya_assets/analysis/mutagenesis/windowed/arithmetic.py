@@ -1,7 +1,6 @@
 """The inner loops of the windowed engine: GELU as a difference, and the convolution with its two sums.
 
-What lives here: what touches every element, once for any torch device and once compiled for float32 on a CPU
-(`cpu_kernels.py`). What must not: windows, fields, networks.
+What lives here: what touches every element, for any torch device, and compiled for float32 on a CPU (`cpu_kernels.py`).
 
 GELU here is torch's `approximate="tanh"` form, which is u * sigmoid(z(u)) with z(u) = 2 sqrt(2/pi) (u + 0.044715 u^3).
 With s the reference's sigmoid and w = z(u + d) - z(u), which has no cancellation when it is written out in d,
@@ -15,6 +14,7 @@ sum of positive numbers. Where |w| > 60 the two sigmoids are subtracted instead,
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,9 @@ SLOPE = 2 * math.sqrt(2 / math.pi)
 CUBIC = 0.044715
 LARGEST_EXPONENT = 85.0
 """Of an exponential in float32, so that neither it nor its reciprocal leaves the range."""
+
+TILE_BYTES = 1 << 20
+"""Of hidden activations at a time: what a core's second-level cache holds beside the weights."""
 
 FAR = 60.0
 """Changes of z beyond which sigmoids are subtracted. At the least 25 remain to the largest exponent, and a sigmoid that
@@ -66,28 +69,26 @@ def difference_(
     change: torch.Tensor,
     reference: Activated,
     first: int,
-    stretch: torch.Tensor,
-    scale: torch.Tensor,
-    shift: torch.Tensor,
+    factors: torch.Tensor,
     column: torch.Tensor,
 ) -> torch.Tensor:
-    """Overwrite `change` with gelu(u + d) - gelu(u), d = stretch u + scale change - shift column.
+    """Overwrite `change` with gelu(u + d) - gelu(u), d = stretch u + scale change - moved column.
 
     Args:
         change: (W, E, H). reference: of the unedited sequence, (L, H). first: position of the first row of `change`.
-        stretch, scale, shift: (E,), of each edit. column: (H,).
+        factors: (3, E): stretch, scale and moved of each edit. column: (H,).
     """
     import torch
 
     if compiled(change):
         from cherimoya_assets.analysis.mutagenesis.windowed import cpu_kernels
 
-        per_edit = (stretch.numpy(), scale.numpy(), shift.numpy(), column.numpy())
-        cpu_kernels.difference(change.numpy(), *reference.arrays, first, *per_edit)
+        cpu_kernels.difference(change.numpy(), *reference.arrays, first, factors.numpy(), column.numpy())
         return change
+    stretch, scale, moved = factors[:, :, None]
     span = slice(first, first + len(change))
     u, gate, shut = (rows[span, None] for rows in (reference.before, reference.gate, reference.shut))
-    d = change.mul_(scale[:, None]).addcmul_(u, stretch[:, None]).sub_(shift[:, None] * column)
+    d = change.mul_(scale).addcmul_(u, stretch).sub_(moved * column)
     v = u + d
     w = SLOPE * d * (1 + CUBIC * (3 * u * v + d.square()))
     within = w.clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT)
@@ -95,6 +96,36 @@ def difference_(
     turned = torch.where(w.abs() > FAR, torch.sigmoid(SLOPE * (v + CUBIC * v * v.square())) - gate, turned)
     # gelu(u + d) - gelu(u) = d gate + (u + d) (change of the gate)
     return d.mul_(gate).addcmul_(v, turned)
+
+
+def activated_changes(
+    h: torch.Tensor,
+    first: int,
+    reference: Activated,
+    factors: torch.Tensor,
+    expand: torch.Tensor,
+    expand_sum: torch.Tensor,
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Changes of a block's activated hidden layer, (T, E, H), at one slice of the rows of `h` after another.
+
+    Their memory is the same for all of them: on a CPU it stays in the cache.
+
+    Args:
+        h: (W, E, C), changes of the convolved input. first: the position of its first row.
+        reference: the hidden layer of the unedited sequence. factors: (3, E), see `statistics.factors`.
+        expand: (C, H). expand_sum: (H,), its sum over C.
+    """
+    import torch
+
+    width, edits, _ = h.shape
+    hidden = expand.shape[1]
+    step = max(1, TILE_BYTES // (edits * hidden * h.element_size()) if h.device.type == "cpu" else width)
+    scratch = h.new_empty((min(step, width), edits, hidden))
+    for low in range(0, width, step):
+        tile = slice(low, min(low + step, width))
+        changes = scratch[: tile.stop - low]
+        torch.matmul(h[tile], expand, out=changes)
+        yield tile, difference_(changes, reference, first + low, factors, expand_sum)
 
 
 def convolve(x: torch.Tensor, taps: torch.Tensor, dilation: int) -> torch.Tensor:
@@ -112,32 +143,31 @@ def convolve(x: torch.Tensor, taps: torch.Tensor, dilation: int) -> torch.Tensor
 
 
 def convolved_with_sums(
-    x: torch.Tensor, offset: int, taps: torch.Tensor, dilation: int, centred: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    x: torch.Tensor, offset: int, taps: torch.Tensor, dilation: int, centred: torch.Tensor, span: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The dilated convolution of changes, and what the changed statistics need of it.
 
     Args:
         x: (n, E, C), changes at n consecutive positions; beyond them there are none.
         offset: place in `x` of the first of the positions that are wanted (it may lie before its start).
-        taps: (3, C). centred: (W, C), the reference at the positions that are wanted.
+        taps: (3, C). centred: (L, C), the reference. span: the positions that are wanted, W of them.
 
     Returns:
-        h, (W, E, C); the sums of h and of h (2 centred + h) over positions and channels, float64 (E,).
+        h, (W, E, C); the sums of h and of h (2 centred + h) over positions and channels, float64 (2, E).
     """
     import torch
 
-    width, edits, channels = len(centred), x.shape[1], x.shape[2]
-    h = torch.empty((width, edits, channels), dtype=x.dtype, device=x.device)
+    h = x.new_empty((span[1] - span[0], *x.shape[1:]))
     if compiled(x):
         from cherimoya_assets.analysis.mutagenesis.windowed import cpu_kernels
 
-        sums = torch.zeros((2, edits), dtype=torch.float64)
+        sums = torch.zeros((2, x.shape[1]), dtype=torch.float64)
         cpu_kernels.convolve(x.numpy(), offset, dilation, taps.numpy(), h.numpy())
-        cpu_kernels.sums(h.numpy(), centred.numpy(), sums.numpy())
-        return h, sums[0], sums[1]
+        cpu_kernels.add_sums(h.numpy(), centred.numpy(), span[0], sums.numpy())
+        return h, sums
     _convolve_into(h, x, offset, taps, dilation)
-    squared = torch.addcmul(h * (2 * centred[:, None]), h, h)
-    return h, h.sum(dim=(0, 2), dtype=torch.float64), squared.sum(dim=(0, 2), dtype=torch.float64)
+    squared = torch.addcmul(h * (2 * centred[span[0] : span[1], None]), h, h)
+    return h, torch.stack([part.sum(dim=(0, 2), dtype=torch.float64) for part in (h, squared)])
 
 
 def _convolve_into(h: torch.Tensor, x: torch.Tensor, offset: int, taps: torch.Tensor, dilation: int) -> None:

@@ -20,7 +20,8 @@ from numba.extending import intrinsic
 from cherimoya_assets.analysis.mutagenesis.windowed import arithmetic
 
 SLOPE = np.float32(arithmetic.SLOPE)
-CUBIC = np.float32(arithmetic.CUBIC)
+CUBE = np.float32(arithmetic.SLOPE * arithmetic.CUBIC)
+THREE_CUBES = np.float32(3 * arithmetic.SLOPE * arithmetic.CUBIC)
 LARGEST, FAR = np.float32(arithmetic.LARGEST_EXPONENT), np.float32(arithmetic.FAR)
 LOG2E = np.float32(1.44269504)
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
@@ -28,7 +29,7 @@ P0, P1, P2, P3, P4, P5 = (
     np.float32(p)
     for p in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
 )
-ONE, HALF, TWO, THREE = np.float32(1), np.float32(0.5), np.float32(2), np.float32(3)
+ONE, HALF, TWO = np.float32(1), np.float32(0.5), np.float32(2)
 BIAS, MANTISSA = np.int32(127), np.int32(23)
 
 # Sums in any order make vectors; NaN and infinity keep their meaning. Where a difference must not be rounded away
@@ -64,9 +65,7 @@ def difference(
     gate: Any,
     shut: Any,
     first: int,
-    stretch: Any,
-    scale: Any,
-    shift: Any,
+    factors: Any,
     column: Any,
 ) -> None:
     """See `arithmetic.difference_`."""
@@ -76,23 +75,24 @@ def difference(
         us, ss, ts = before[first + p], gate[first + p], shut[first + p]
         for e in range(edits):
             row = change[p, e]
-            a, b, c = stretch[e], scale[e], shift[e]
+            a, b, c = factors[0, e], factors[1, e], factors[2, e]
             far = np.int32(0)
             for j in range(hidden):
                 u, s, t = us[j], ss[j], ts[j]
                 d = a * u + b * row[j] - c * column[j]
                 moved[j] = d
                 v = u + d
-                w = SLOPE * d * (ONE + CUBIC * (THREE * u * v + d * d))
+                w = d * (SLOPE + CUBE * d * d + THREE_CUBES * u * v)
                 far += np.int32(abs(w) > FAR)
-                growth, grown = _exponential(min(max(w, -LARGEST), LARGEST))
+                growth, grown = _exponential(w)
                 row[j] = d * s + v * (s * t * growth / (t + s * grown))
             if far:
                 for j in range(hidden):
                     u, s, d = us[j], ss[j], moved[j]
                     v = u + d
-                    if abs(SLOPE * d * (ONE + CUBIC * (THREE * u * v + d * d))) > FAR:
-                        z = SLOPE * (v + CUBIC * v * v * v)
+                    if abs(d * (SLOPE + CUBE * d * d + THREE_CUBES * u * v)) > FAR:
+                        # What stands there overflowed, or may have.
+                        z = v * (SLOPE + CUBE * v * v)
                         _, grown = _exponential(min(max(z, -LARGEST), LARGEST))
                         row[j] = d * s + v * (grown / (grown + ONE) - s)
 
@@ -115,20 +115,20 @@ def convolve(x: Any, offset: int, dilation: int, taps: Any, h: Any) -> None:
 
 
 @numba.njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
-def sums(h: Any, centred: Any, totals: Any) -> None:
+def add_sums(h: Any, centred: Any, first: int, totals: Any) -> None:
     """Add the sums of h and of h (2 centred + h) over positions and channels to `totals`, float64 (2, E)."""
     width, edits, channels = h.shape
     for q in range(width):
-        reference = centred[q]
+        reference = centred[first + q]
         for e in range(edits):
             row = h[q, e]
-            first = np.float32(0)
-            second = np.float32(0)
+            one = np.float32(0)
+            two = np.float32(0)
             for k in range(channels):
-                first += row[k]
-                second += row[k] * (TWO * reference[k] + row[k])
-            totals[0, e] += first
-            totals[1, e] += second
+                one += row[k]
+                two += row[k] * (TWO * reference[k] + row[k])
+            totals[0, e] += one
+            totals[1, e] += two
 
 
 @numba.njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
@@ -144,3 +144,65 @@ def add_diagonals(parts: Any, first: int, logits: Any) -> None:
                 row, part, shift = logits[e, o], parts[p, e, o], first + p
                 for k in range(start, end):
                     row[shift + k] += part[k]
+
+
+@numba.njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+def coefficients(shifts: Any, nodes: Any, weights: Any, out: Any, rounded: Any) -> None:
+    """See `outside.Level.coefficients`: into `out`, float64 (E, m), and `rounded`, float32."""
+    edits, linear = shifts.shape
+    values = np.empty(len(nodes), dtype=np.float64)
+    for e in range(edits):
+        for j in range(linear):
+            out[e, j] = shifts[e, j]
+        for k in range(len(nodes)):
+            g = 0.0
+            for j in range(linear):
+                g += shifts[e, j] * nodes[k, j]
+            values[k] = g * g * (1 + g)
+            out[e, linear + k] = 0.0
+        for k in range(len(nodes)):
+            for j in range(len(nodes)):
+                out[e, linear + j] += values[k] * weights[k, j]
+        for f in range(out.shape[1]):
+            rounded[e, f] = out[e, f]
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def next_shifts(totals: Any, size: int, rstd: float, shifts: Any, after: Any, factors: Any) -> None:
+    """See `statistics.next_shifts`: into `after`, float64 (E, 2i + 2), and `factors`, float32 (3, E)."""
+    edits, linear = shifts.shape
+    for e in range(edits):
+        mean = totals[0, e] / size
+        variance = totals[1, e] / size - mean * mean
+        stretch = np.expm1(-0.5 * np.log1p(variance * rstd * rstd))
+        for j in range(linear):
+            after[e, j] = shifts[e, j]
+        after[e, linear], after[e, linear + 1] = mean, stretch
+        scale = (1 + stretch) * rstd
+        factors[0, e], factors[1, e], factors[2, e] = stretch, scale, scale * mean
+
+
+@numba.njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+def add_outside(
+    totals: Any, first: Any, cross: Any, gram: Any, start: int, end: int, coefficients: Any, shifts: Any
+) -> None:
+    """Add to the two sums, float64 (2, E), what the model says of the positions not in [start, end)."""
+    edits, linear = shifts.shape
+    fields = first.shape[1]
+    one, two = np.empty(fields), np.empty(fields)
+    for f in range(fields):
+        one[f] = first[-1, f] - first[end, f] + first[start, f]
+        two[f] = cross[-1, f] - cross[end, f] + cross[start, f]
+    products = np.empty((linear, linear))
+    for i in range(linear):
+        for j in range(linear):
+            products[i, j] = gram[-1, i, j] - gram[end, i, j] + gram[start, i, j]
+    for e in range(edits):
+        for f in range(fields):
+            totals[0, e] += coefficients[e, f] * one[f]
+            totals[1, e] += coefficients[e, f] * two[f]
+        for i in range(linear):
+            row = 0.0
+            for j in range(linear):
+                row += products[i, j] * shifts[e, j]
+            totals[1, e] += shifts[e, i] * row

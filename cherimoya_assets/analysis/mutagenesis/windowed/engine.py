@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
 NODES = (20, 48)
 """Nodes of the first attempt and of the second; each costs as much as a forward pass."""
 
-PILOT_EVERY = 8
-"""One edited place in so many is in the pilot: neighbours move the statistics in like ways."""
+PILOT_EVERY, PILOT_RUN = 8, 4
+"""One run of neighbouring places in so many is in the pilot, and places in a run."""
+
+GAP = 16
+"""Edits farther apart than this, in bp, are not swept together: the window of a batch spans them all."""
 
 NEGLIGIBLE_NODE = 1e-12
 """A node whose kernel is below this part of the largest would interpolate rounding."""
@@ -171,12 +175,13 @@ class _Sequence:
         return _effects(kept, Check(errors, rejected, tuple(dense), len(checked)))
 
     def _pilot(self) -> list[int]:
-        """Every so manieth edited place with all its edits; of edits in few places, every so manieth edit."""
+        """An eighth of the edits: runs of neighbouring places, which share a window; of few places, four for each node."""
         starts = np.array([edit.start for edit in self.edits])
         places = np.unique(starts)
-        if len(places) < 4 * PILOT_EVERY:
-            return list(range(0, len(starts), PILOT_EVERY))
-        return [int(k) for k in np.flatnonzero(np.isin(starts, places[PILOT_EVERY // 2 :: PILOT_EVERY]))]
+        if len(places) < 2 * PILOT_RUN * PILOT_EVERY:
+            return list(range(0, len(starts), max(1, min(PILOT_EVERY, len(starts) // (4 * NODES[0])))))
+        run = np.arange(len(places)) // PILOT_RUN
+        return [int(k) for k in np.flatnonzero(np.isin(starts, places[run % PILOT_EVERY == PILOT_EVERY // 2]))]
 
     def _run(self, model: OutsideModel, chosen: Sequence[int], heads: Sequence[str], *, dense: bool = False) -> _Found:
         """Sweep the chosen edits in batches; the batch is halved where the device has not the memory."""
@@ -184,18 +189,26 @@ class _Sequence:
 
         parts, done, size = [], 0, self.batch_size
         while done < len(chosen):
-            batch = self._batch(chosen[done : done + size])
+            batch = chosen[done : done + size]
+            if not dense:
+                batch = self._next_batch(batch)
             try:
-                parts.append(self._swept(model, batch, heads, dense=dense))
+                parts.append(self._swept(model, self._edits(batch), heads, dense=dense))
             except torch.OutOfMemoryError:
-                if size == 1:
+                if len(batch) == 1:
                     raise
-                size = self.batch_size = size // 2
+                size = self.batch_size = len(batch) // 2
                 continue
-            done += size
+            done += len(batch)
         return _joined(parts)
 
-    def _batch(self, chosen: Sequence[int]) -> Edits:
+    def _next_batch(self, chosen: Sequence[int]) -> Sequence[int]:
+        """The first of the chosen edits, up to a gap."""
+        starts = [self.edits[k].start for k in chosen]
+        near = [abs(b - a) <= GAP for a, b in pairwise(starts)]
+        return chosen[: near.index(False) + 1] if False in near else chosen
+
+    def _edits(self, chosen: Sequence[int]) -> Edits:
         import torch
 
         edits = [self.edits[k] for k in chosen]

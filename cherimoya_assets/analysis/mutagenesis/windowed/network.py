@@ -92,15 +92,22 @@ def profile_convolution(network: Network, x: torch.Tensor, first: int, logits: t
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Products in float32 as such, for the time of a `with` block; cherimoya lets GPUs round their factors to TF32."""
+    """Torch's switches for a GPU, for the time of a `with` block: float32 as such, and convolutions chosen by rule.
+
+    cherimoya lets GPUs round the factors of products to TF32, and torch those of convolutions; the check would not see
+    it, which rounds alike. cherimoya also lets a stopwatch choose convolutions, which then round one way or another.
+    """
     import torch
 
-    precision = torch.get_float32_matmul_precision()
+    cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    before = cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
     torch.set_float32_matmul_precision("highest")
+    cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = False, False, True
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(precision)
+        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before
 
 
 def read_network(module: torch.nn.Module, dtype: torch.dtype, device: str) -> Network:

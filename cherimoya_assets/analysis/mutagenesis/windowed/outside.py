@@ -18,11 +18,16 @@ activations that they move; it vanishes with its slope at 0, as the rest of a fi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cherimoya_assets.analysis.mutagenesis.windowed.arithmetic import convolve, difference_
+import numpy as np
+from numpy.typing import NDArray
+
+from cherimoya_assets.analysis.mutagenesis.windowed.arithmetic import activated_changes, compiled, convolve
 from cherimoya_assets.analysis.mutagenesis.windowed.network import profile_convolution
 from cherimoya_assets.analysis.mutagenesis.windowed.reference import BlockReference, Reference
+from cherimoya_assets.analysis.mutagenesis.windowed.statistics import factors
 
 if TYPE_CHECKING:
     import torch
@@ -49,13 +54,24 @@ class Level:
     nodes: torch.Tensor
     weights: torch.Tensor
 
-    def coefficients(self, shifts: torch.Tensor) -> torch.Tensor:
-        """Of each field, for the shift vectors (E, 2i) in float64; float64 (E, m)."""
+    def coefficients(self, shifts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each field, for shift vectors (E, 2i) in float64: (E, m), in float64 and in the dtype of the fields."""
         import torch
 
-        if not len(self.nodes):
-            return shifts
-        return torch.cat([shifts, kernel(shifts @ self.nodes.T) @ self.weights], dim=1)
+        if compiled(self.fields):
+            from cherimoya_assets.analysis.mutagenesis.windowed import cpu_kernels
+
+            exact = shifts.new_empty((shifts.shape[0], self.fields.shape[1]))
+            rounded = torch.empty_like(exact, dtype=self.fields.dtype)
+            cpu_kernels.coefficients(shifts.numpy(), *self.arrays, exact.numpy(), rounded.numpy())
+            return exact, rounded
+        exact = torch.cat([shifts, kernel(shifts @ self.nodes.T) @ self.weights], dim=1)
+        return exact, exact.to(self.fields.dtype)
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Nodes and weights as NumPy arrays on the same memory, for the compiled loops."""
+        return self.nodes.numpy(), self.weights.numpy()
 
 
 @dataclass(frozen=True)
@@ -71,13 +87,28 @@ class Sums:
     cross: torch.Tensor
     gram: torch.Tensor
 
-    def outside(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The sums over the positions not in [start, end)."""
-        return (
-            self.first[-1] - self.first[end] + self.first[start],
-            self.cross[-1] - self.cross[end] + self.cross[start],
-            self.gram[-1] - self.gram[end] + self.gram[start],
-        )
+    def add_outside_(
+        self, totals: torch.Tensor, start: int, end: int, coefficients: torch.Tensor, shifts: torch.Tensor
+    ) -> None:
+        """Add what the model says of the positions not in [start, end) to the two sums of each edit.
+
+        Args:
+            totals: (2, E), float64, added to: sums of h and of h (2 centred + h).
+            coefficients: (E, m) and shifts: (E, 2i), float64, contiguous.
+        """
+        if totals.device.type == "cpu":
+            from cherimoya_assets.analysis.mutagenesis.windowed import cpu_kernels
+
+            cpu_kernels.add_outside(totals.numpy(), *self.arrays, start, end, coefficients.numpy(), shifts.numpy())
+            return
+        first, cross, gram = (part[-1] - part[end] + part[start] for part in (self.first, self.cross, self.gram))
+        totals[0] += coefficients @ first
+        totals[1] += coefficients @ cross + ((shifts @ gram) * shifts).sum(dim=1)
+
+    @cached_property
+    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """The three as NumPy arrays on the same memory, for the compiled loops."""
+        return self.first.numpy(), self.cross.numpy(), self.gram.numpy()
 
 
 @dataclass(frozen=True)
@@ -173,11 +204,13 @@ def _propagated(weights: BlockWeights, block: BlockReference, fields: torch.Tens
 
 def _imposed(weights: BlockWeights, block: BlockReference, change: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
     """The exact change (L, K, C) after a block whose statistics are imposed: the unedited sequence's, shifted."""
-    hidden = convolve(change, weights.taps, weights.dilation) @ weights.expand
-    mean, stretch = (column.contiguous() for column in shifts.to(change.dtype).T)
-    scale = (1 + stretch) * block.rstd
-    difference_(hidden, block.hidden, 0, stretch, scale, scale * mean, weights.expand_sum)
-    return change + hidden @ weights.contract
+    h = convolve(change, weights.taps, weights.dilation)
+    after = change.clone()
+    imposed = factors(shifts, block.rstd).to(h.dtype)
+    tiles = activated_changes(h, 0, block.hidden, imposed, weights.expand, weights.expand_sum)
+    for tile, changes in tiles:
+        after[tile].view(-1, change.shape[2]).addmm_(changes.view(-1, changes.shape[2]), weights.contract)
+    return after
 
 
 def _metric(network: Network, reference: Reference, level: int, fields: torch.Tensor) -> torch.Tensor:

@@ -13,8 +13,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cherimoya_assets.analysis.mutagenesis.windowed.arithmetic import convolved_with_sums, difference_
+from cherimoya_assets.analysis.mutagenesis.windowed.arithmetic import (
+    activated_changes,
+    convolved_with_sums,
+    difference_,
+)
 from cherimoya_assets.analysis.mutagenesis.windowed.network import profile_convolution
+from cherimoya_assets.analysis.mutagenesis.windowed.statistics import next_shifts
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +27,6 @@ if TYPE_CHECKING:
     from cherimoya_assets.analysis.mutagenesis.windowed.network import BlockWeights, Network
     from cherimoya_assets.analysis.mutagenesis.windowed.outside import OutsideModel
     from cherimoya_assets.analysis.mutagenesis.windowed.reference import BlockReference, Reference
-
-TILE_BYTES = 1 << 20
-"""Of hidden activations at a time: what a core's second-level cache holds beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +77,17 @@ def sweep(
     shifts = torch.zeros((window.n_edits, 0), dtype=torch.float64, device=edits.change.device)
     last = len(network.blocks) - 1
     for i, (weights, block) in enumerate(zip(network.blocks, reference.blocks, strict=True)):
-        level = outside.levels[i]
-        exact = level.coefficients(shifts)
-        h, first, second = window.convolve(weights, block, level.fields, exact)
-        sums = outside.sums[i]
+        level, sums = outside.levels[i], outside.sums[i]
+        exact, rounded = (shifts, shifts) if dense else level.coefficients(shifts)
+        h, totals = window.convolve(weights, block, level.fields, rounded)
         if sums is not None and not dense:
-            a, b, gram = sums.outside(window.low, window.high)
-            first = first + exact @ a
-            second = second + exact @ b + ((shifts @ gram) * shifts).sum(dim=1)
-        shift = _shift(block, first, second, reference.length * h.shape[2])
-        shifts = torch.cat([shifts, shift], dim=1)
-        if i == last:
-            break
-        _mix_(window, h, (window.low, window.high), weights, block, shift)
+            sums.add_outside_(totals, window.low, window.high, exact, shifts)
+        shifts, factors = next_shifts(block, h, totals, reference.length * h.shape[2], shifts)
+        if i < last:
+            _mix_(window, h, (window.low, window.high), weights, block, factors)
     if not heads:
         return Swept(shifts)
-    counts = _last_block_(network, window, h, weights, block, shift, heads)
+    counts = _last_block_(network, window, h, weights, block, factors, heads)
     log_counts = None if counts is None else _log_counts(network, reference, outside, window, counts, shifts)
     logits = _logits(network, reference, outside, window, shifts) if "profile" in heads else None
     return Swept(shifts, log_counts, logits)
@@ -104,7 +101,7 @@ class _Window:
 
         self.length, self.dense = reference.length, dense
         self.low, stem = _stem(network, reference, edits)
-        self.high, self.n_edits = self.low + len(stem), stem.shape[1]
+        self.high, self.n_edits = self.low + stem.shape[0], stem.shape[1]
         grown = self.length if dense else sum(block.dilation for block in network.blocks)
         # A halo is twice as wide as what the window keeps of it.
         grown += network.blocks[-1].dilation
@@ -120,7 +117,7 @@ class _Window:
 
     def convolve(
         self, weights: BlockWeights, block: BlockReference, fields: torch.Tensor, coefficients: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Grow by the reach of a block, reading twice as far; see `arithmetic.convolved_with_sums`."""
         reach = self.length if self.dense else weights.dilation
         low, high = self.low, self.high
@@ -133,7 +130,8 @@ class _Window:
             self.low - start,
             weights.taps,
             weights.dilation,
-            block.centred[self.low : self.high],
+            block.centred,
+            (self.low, self.high),
         )
 
     def within(self, low: int, high: int) -> tuple[int, int]:
@@ -151,34 +149,25 @@ class _Window:
         if self.dense or not fields.shape[1]:
             halo.zero_()
         else:
-            torch.matmul(coefficients.to(halo.dtype), fields[start:end], out=halo)
+            torch.matmul(coefficients, fields[start:end], out=halo)
 
 
 def _stem(network: Network, reference: Reference, edits: Edits) -> tuple[int, torch.Tensor]:
     """The window behind the stem: its first position, and the changes (W, E, C)."""
     import torch
-    from torch.nn.functional import conv1d
+    from torch.nn.functional import pad
 
-    half = network.stem.shape[2] // 2
+    taps = network.stem.shape[2]
+    half = taps // 2
     n_edits, _, width = edits.change.shape
-    before = conv1d(edits.change, network.stem, padding=2 * half).permute(2, 0, 1)
     low, high = max(edits.start - half, 0), min(edits.start + width + half, reference.length)
     first = low - (edits.start - half)
-    x = before[first : first + high - low].contiguous()
-    none, one = x.new_zeros(n_edits), x.new_ones(n_edits)
-    return low, difference_(x, reference.stem, low, none, one, none, torch.zeros_like(network.stem_bias))
-
-
-def _shift(block: BlockReference, first: torch.Tensor, second: torch.Tensor, size: int) -> torch.Tensor:
-    """Change of the mean and relative change of the reciprocal standard deviation, (E, 2) in float64.
-
-    `first` is the sum of h over the plane of `size` values, `second` that of h (2 centred + h).
-    """
-    import torch
-
-    mean = first / size
-    variance = second / size - mean.square()
-    return torch.stack([mean, torch.expm1(-0.5 * torch.log1p(variance * block.rstd**2))], dim=1)
+    # A product: torch's convolution of so few positions is slower.
+    seen = pad(edits.change, (2 * half, 2 * half)).unfold(2, taps, 1)[:, :, first : first + high - low]
+    x = seen.permute(2, 0, 1, 3).reshape(-1, 4 * taps) @ network.stem.flatten(1).T
+    x = x.view(high - low, n_edits, -1)
+    as_it_is = x.new_tensor([[0.0], [1.0], [0.0]]).repeat(1, n_edits)
+    return low, difference_(x, reference.stem, low, as_it_is, torch.zeros_like(network.stem_bias))
 
 
 def _activated(
@@ -187,25 +176,14 @@ def _activated(
     span: tuple[int, int],
     weights: BlockWeights,
     block: BlockReference,
-    shift: torch.Tensor,
-) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Changes of the activated hidden layer, (T, E, H), at one slice of a span of the window after another.
-
-    The slices count from the window's first position. Their memory is the same: it stays in the cache.
-    """
-    import torch
-
-    mean, stretch = (column.to(h.dtype).contiguous() for column in shift.T)
-    scale = (1 + stretch) * block.rstd
-    hidden, width = weights.expand.shape[1], span[1] - span[0]
-    row = h.shape[1] * hidden * h.element_size()
-    step = max(1, TILE_BYTES // row) if h.device.type == "cpu" else max(1, width)
-    scratch = torch.empty((min(step, width), h.shape[1], hidden), dtype=h.dtype, device=h.device)
-    for low in range(span[0], span[1], step):
-        tile = slice(low - window.low, min(low + step, span[1]) - window.low)
-        changes = scratch[: tile.stop - tile.start]
-        torch.matmul(h[tile], weights.expand, out=changes)
-        yield tile, difference_(changes, block.hidden, low, stretch, scale, scale * mean, weights.expand_sum)
+    factors: torch.Tensor,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The rows of the window in a span, some after another, and the changes of the hidden layer there."""
+    first, last = (place - window.low for place in span)
+    x = window.x[first:last]
+    tiles = activated_changes(h[first:last], span[0], block.hidden, factors, weights.expand, weights.expand_sum)
+    for tile, changes in tiles:
+        yield x[tile], changes
 
 
 def _mix_(
@@ -214,11 +192,11 @@ def _mix_(
     span: tuple[int, int],
     weights: BlockWeights,
     block: BlockReference,
-    shift: torch.Tensor,
+    factors: torch.Tensor,
 ) -> None:
     """Add to a span of the window what the block's two layers make of the convolved changes."""
-    for tile, changes in _activated(window, h, span, weights, block, shift):
-        _contract_(window.x[tile], changes, weights)
+    for rows, changes in _activated(window, h, span, weights, block, factors):
+        _contract_(rows, changes, weights)
 
 
 def _contract_(x: torch.Tensor, changes: torch.Tensor, weights: BlockWeights) -> None:
@@ -231,7 +209,7 @@ def _last_block_(
     h: torch.Tensor,
     weights: BlockWeights,
     block: BlockReference,
-    shift: torch.Tensor,
+    factors: torch.Tensor,
     heads: Collection[str],
 ) -> torch.Tensor | None:
     """The last block, at the positions that the heads read; the summed counts head of the window, float64 (E, groups).
@@ -244,18 +222,18 @@ def _last_block_(
     counts = None
     if "counts" in heads:
         through = weights.contract @ network.counts.T
-        rows = window.x[inner[0] - window.low : inner[1] - window.low]
-        counts = (rows.sum(dim=0) @ network.counts.T).double()
-    for tile, changes in _activated(window, h, inner, weights, block, shift):
+        kept = window.x[inner[0] - window.low : inner[1] - window.low]
+        counts = (kept.sum(dim=0) @ network.counts.T).double()
+    for rows, changes in _activated(window, h, inner, weights, block, factors):
         if counts is not None:
             counts += (changes.sum(dim=0) @ through).double()
         if "profile" in heads:
-            _contract_(window.x[tile], changes, weights)
+            _contract_(rows, changes, weights)
     if "profile" in heads:
         flank = network.profile.shape[2] // 2
         outer = window.within(start - flank, end + flank)
         for side in ((outer[0], inner[0]), (inner[1], outer[1])):
-            _mix_(window, h, side, weights, block, shift)
+            _mix_(window, h, side, weights, block, factors)
     return counts
 
 
@@ -274,7 +252,7 @@ def _log_counts(
     beyond = below[end] - below[start] - (below[high] - below[low])
     if window.dense:
         return inside / (end - start)
-    return (inside + outside.levels[-1].coefficients(shifts) @ beyond) / (end - start)
+    return (inside + outside.levels[-1].coefficients(shifts)[0] @ beyond) / (end - start)
 
 
 def _logits(
@@ -290,7 +268,7 @@ def _logits(
     logits = x.new_zeros((len(shifts), network.profile.shape[0], end - start))
     if not window.dense:
         level = outside.levels[-1]
-        coefficients = level.coefficients(shifts).to(x.dtype)
+        _, coefficients = level.coefficients(shifts)
         torch.baddbmm(x, coefficients.expand(len(x), -1, -1), level.fields[low:high], alpha=-1, out=x)
         torch.matmul(coefficients, outside.shifted_logits.flatten(1), out=logits.view(len(shifts), -1))
     if len(x):
