@@ -30,6 +30,7 @@ from cherimoya_assets.automation import automation_sensors, recompute_when_out_o
 from cherimoya_assets.errors import ExperimentError
 from cherimoya_assets.experiment import Experiment
 from cherimoya_assets.home import Home
+from cherimoya_assets.reprocessing import reprocessing_job, reprocessing_schedules
 from cherimoya_assets.resources.gpu import GPUResource
 from cherimoya_assets.resources.storage import StoreIOManager
 
@@ -59,9 +60,11 @@ def build_defs(
             files = ", ".join(str(e.source) for e in experiments if e.name == name)
             raise ExperimentError(f"{files}: two experiments are named {name}. Rename one; the name is its asset key.")
     lineages = [ExperimentLineage(experiment, Home(home.resolve())) for experiment in experiments]
+    reprocessing = {one.name: reprocessing_job(one) for one in lineages}
     return dg.Definitions(
         assets=[*shared_inputs(lineages), *(asset for one in lineages for asset in build_experiment(one))],
-        jobs=[job for one in lineages for job in stage_jobs(one)],
+        jobs=[*(job for one in lineages for job in stage_jobs(one)), *reprocessing.values()],
+        schedules=[schedule for one in lineages for schedule in reprocessing_schedules(one, reprocessing[one.name])],
         sensors=automation_sensors(lineages, running=automation),
         resources={
             "store": StoreIOManager(root=str(Home(home.resolve()).store)),

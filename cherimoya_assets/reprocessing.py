@@ -1,0 +1,89 @@
+"""Scheduled reprocessing: what `cherimoya-assets run` does, as a job that Dagster's scheduler can start every week.
+
+What belongs here: the job and its two schedules. What does not: making assets (`walk.py`) and conditions
+(`automation.py`). A schedule of Dagster's cannot start an asset backfill, and the stages must follow each other, so one
+run of the job walks all of them; each asset is made by an ordinary run of its stage's job. Both schedules are stopped
+until somebody starts them.
+"""
+
+from collections.abc import Collection, Sequence
+
+import dagster as dg
+
+from cherimoya_assets.assets.lineage import ExperimentLineage
+
+WEEKLY = "0 3 * * 0"
+"""Sundays at 3, when nobody waits for the GPU."""
+
+
+class Reprocess(dg.Config):
+    """`force`: make again what is up to date, too."""
+
+    force: bool = False
+
+
+def reprocessing_job(lineage: ExperimentLineage) -> dg.JobDefinition:
+    """The job `EXPERIMENT__reprocess`."""
+
+    @dg.op(name=f"{lineage.name}__walk_the_stages")
+    def walk_the_stages(context: dg.OpExecutionContext, config: Reprocess) -> None:
+        # The walk builds the definitions that this job is a part of.
+        from cherimoya_assets.walk import walk
+
+        outcome = walk(lineage, context.instance, _Log(context.log), force=config.force)
+        reasons = [failure.message for made in outcome.made for failure in made.failures]
+        if outcome.failed:
+            raise dg.Failure("Some assets were not made: " + " ".join(dict.fromkeys(reasons)), allow_retries=False)
+
+    @dg.job(
+        name=f"{lineage.name}__reprocess",
+        tags={"experiment": lineage.name},
+        executor_def=dg.in_process_executor,
+        description="Makes what is out of date, stage by stage; with `force`, everything.",
+    )
+    def reprocess() -> None:
+        walk_the_stages()
+
+    return reprocess
+
+
+def reprocessing_schedules(lineage: ExperimentLineage, job: dg.JobDefinition) -> list[dg.ScheduleDefinition]:
+    """`EXPERIMENT__weekly` makes what is out of date, `EXPERIMENT__weekly_forced` makes everything."""
+    return [
+        dg.ScheduleDefinition(
+            name=f"{lineage.name}__weekly{suffix}",
+            job=job,
+            cron_schedule=WEEKLY,
+            run_config=dg.RunConfig({f"{lineage.name}__walk_the_stages": Reprocess(force=force)}),
+            default_status=dg.DefaultScheduleStatus.STOPPED,
+        )
+        for suffix, force in (("", False), ("_forced", True))
+    ]
+
+
+class _Log:
+    """Looks on while stages are walked, and says in the run's log what was made, skipped and warned of."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log = log
+
+    def stage_begins(self, number: int, of: int, stage: object, partitions: Sequence[str | None]) -> None:
+        self._log.info(f"stage {number} of {of}: {', '.join(filter(None, partitions)) or 'all chromosomes together'}")
+
+    def run_begins(self, stage: object, partition: str | None) -> None: ...
+
+    def step_begins(self, keys: Collection[dg.AssetKey]) -> None: ...
+
+    def advances(self, advance: object) -> None: ...
+
+    def run_ends(self, made) -> None:
+        where = f" [{made.partition}]" if made.partition else ""
+        for key in made.metadata:
+            self._log.info(f"made {key.to_user_string()}{where} in run {made.run_id}")
+        for said in made.warnings:
+            self._log.warning(said)
+
+    def skipped(self, skipped) -> None:
+        self._log.info(f"skipped {skipped.key.to_user_string()}: {skipped.reason}")
+
+    def stage_ends(self) -> None: ...
