@@ -7,7 +7,8 @@ sequence at work holds
     fields      sum over i of L C m_i + L C 2i; their sums over positions, sum over i of L (2 m_i + 4 i^2) in 8 bytes
     nodes       L K (C + H) while the model is made
     edits       for E edits at once, whose last window is W = 21 + 2 (d_1 + ... + d_n) + their span, at most L, wide:
-                2 E W C, and E W H on a GPU (a tile of it on a CPU)
+                2 E W C, and on a GPU 6 E W H, the hidden layer and what its difference is made of; of these a CPU
+                holds a tile
 
 On a CPU there is one sequence at work for each thread.
 """
@@ -25,6 +26,10 @@ CPU_WINDOW_BYTES = 24 << 20
 MOST = 768
 """Edits in a batch; a GPU is busy with fewer."""
 
+HIDDEN = 6
+"""Tensors of the hidden layer's size at once, where its difference is made operation by operation; counted on tensors
+without values: 5.1 to 5.5 beside the window and its convolution."""
+
 SHARE = 0.5
 """Of a GPU's free memory."""
 
@@ -41,7 +46,7 @@ def sequence_bytes(network: Network, length: int, nodes: int) -> int:
 def edit_bytes(network: Network, length: int, device: str) -> int:
     """What one edit of a batch holds at the last block."""
     window = min(length, network.stem.shape[2] + 2 * sum(block.dilation for block in network.blocks))
-    return 4 * window * (2 * network.n_filters + (0 if device == "cpu" else network.n_hidden))
+    return 4 * window * (2 * network.n_filters + (0 if device == "cpu" else HIDDEN * network.n_hidden))
 
 
 def mean_window(network: Network, length: int) -> int:
