@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.versions import current_inputs
 from cherimoya_assets.build import build_defs, stages
 from cherimoya_assets.errors import ExperimentError
 from cherimoya_assets.experiment import read_experiment
@@ -109,6 +110,28 @@ def test_two_experiments_on_one_genome_and_one_motif_database_meet_in_the_lineag
     assert len(list(graph.asset_nodes)) == len(shared) + 2 * len(
         [node for node in graph.asset_nodes if node.group_name == "first"]
     )
+
+
+def test_two_experiments_with_other_chromosomes_share_the_versions_of_their_genome(tmp_path):
+    """It is observed on the chromosomes of both, once each."""
+    first = lineage_of(tmp_path, {"name": "first", "chroms": ["chrA", "chrB"]})
+    file = tiny_experiment(tmp_path, {"name": "second", "chroms": ["chrC", "chrB"]})
+    second = ExperimentLineage(read_experiment(file), first.home)
+    defs = defs_of(first, second)
+    assert defs.resolve_asset_graph().get(first.genome_key).partitions_def.get_partition_keys() == [
+        "chrA",
+        "chrB",
+        "chrC",
+    ]
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = defs.resolve_implicit_global_asset_job_def()
+        observed = job.execute_in_process(instance=instance, asset_selection=[first.genome_key])
+    found = {event.partition: event for event in observed.get_asset_observation_events()}
+    assert found.keys() == set(CHROMS)
+    for lineage in (first, second):
+        for chrom in lineage.chroms:
+            stamped = current_inputs(lineage, lineage.key("one_hot_sequences"), chrom)[f"genome[{chrom}]"]
+            assert found[chrom].asset_observation_data.asset_observation.data_version == stamped
 
 
 def test_two_files_of_one_name_are_two_genomes(tmp_path):
