@@ -51,6 +51,11 @@ def add_peaks(file: Path, *rows: tuple[str, int]) -> None:
         peaks.writelines(f"{chrom}\t{start}\t{start + 40}\n" for chrom, start in rows)
 
 
+def written(file: Path) -> str:
+    """The day on which the peaks were last written."""
+    return date.fromtimestamp((file.parent / "peaks.bed").stat().st_mtime).isoformat()
+
+
 def run(file: Path, *arguments: object) -> set[tuple[str, str | None]]:
     """The cells that a run stored anew."""
     home = file.parent / "cherimoya_home"
@@ -85,7 +90,7 @@ def test_added_peaks_are_named_with_date_and_rows_through_every_hop(tiny_copy):
     command("drift", file)
     add_peaks(file, ("chrB", 700), ("chrB", 800), ("chrB", 900))
     reasons = drift(file)
-    root = rf"peaks\[chrB\] changed on {date.today().isoformat()} \(3 rows added\)"
+    root = rf"peaks\[chrB\] changed on {written(file)} \(3 rows added\)"
     assert all(re.match(root, reason) for reason in reasons.values())
     assert re.fullmatch(root, reasons["one_hot_sequences", "chrB"])
     hop = r"; it stands on one_hot_sequences\[chrB\], which is out of date"
@@ -182,6 +187,13 @@ def test_rows_are_counted(tiny_copy, edit, words):
     assert re.fullmatch(rf"peaks\[chrA\] changed on [\d-]+ \({words}\)", drift(file)["one_hot_sequences", "chrA"])
 
 
+def test_a_file_that_is_older_than_what_was_made_of_another_has_no_day(tiny_copy):
+    file, _ = tiny_copy
+    add_peaks(file, ("chrB", 700))
+    os.utime(file.parent / "peaks.bed", (1, 1))
+    assert drift(file)["one_hot_sequences", "chrB"] == "peaks[chrB] changed (1 row added)"
+
+
 def test_a_changed_contig_and_a_changed_model_are_named(tiny_copy):
     file, _ = tiny_copy
     genome = file.parent / "genome.fa"
@@ -248,7 +260,7 @@ def test_the_check_and_the_page_of_the_report_say_what_is_out_of_date(tiny_copy)
     add_peaks(file, ("chrC", 700))
     said = command("run", file, "--force", "--select", "experiment_report")
     assert said.code == 0
-    sentence = f"one_hot_sequences[chrC] is out of date: peaks[chrC] changed on {date.today()} (1 row added)"
+    sentence = f"one_hot_sequences[chrC] is out of date: peaks[chrC] changed on {written(file)} (1 row added)"
     assert re.search(rf"note +experiment_report, up_to_date: {re.escape(sentence)}", said.out)
     stale = page.read_text(encoding="utf-8").partition('<section id="drift">')[2].partition("</section>")[0]
     assert f'<li class="name">{sentence}</li>' in stale
