@@ -255,16 +255,25 @@ def _count_seqlets(pooled: PooledAttributions, parameters: Parameters) -> tuple[
     sums = contributions.sum(axis=2)
     if not _has_both_signs(sums, size, flank):
         return 0, 0
-    coordinates, threshold = extract_seqlets(
-        attribution_scores=sums,
-        window_size=size,
-        flank=flank,
-        suppress=int(0.5 * size) + flank,
-        target_fdr=0.05,
-        min_passing_windows_frac=0.03,
-        max_passing_windows_frac=0.2,
-        weak_threshold_for_counting_sign=0.8,
-    )
+    try:
+        coordinates, threshold = extract_seqlets(
+            attribution_scores=sums,
+            window_size=size,
+            flank=flank,
+            suppress=int(0.5 * size) + flank,
+            target_fdr=0.05,
+            min_passing_windows_frac=0.03,
+            max_passing_windows_frac=0.2,
+            weak_threshold_for_counting_sign=0.8,
+        )
+    except (IndexError, ZeroDivisionError) as error:
+        # Its null is fitted to the windows on either side of their mode, where a handful of windows may have none.
+        if _most_seqlets(sums, size, flank) > MIN_METACLUSTER_SIZE:
+            raise InputError(
+                f"TF-MoDISco finds no spread in the sums of attributions over {size} bp of {len(sums)} loci: nearly "
+                "all windows are equal. Give it more loci, or look at the attributions."
+            ) from error
+        return 0, 0
     tracks = TrackSet(one_hot=one_hot, contrib_scores=contributions, hypothetical_contribs=scores)
     positive = negative = 0
     for seqlet in tracks.create_seqlets(coordinates):
@@ -283,14 +292,19 @@ def _has_both_signs(sums: NDArray[np.float32], size: int, flank: int) -> bool:
     totals = np.cumsum(np.pad(sums, ((0, 0), (1, 0))), axis=1, dtype=np.float64)
     totals = totals[:, size:] - totals[:, :-size]
     missing = [sign for sign, there in (("negative", totals < 0), ("positive", totals > 0)) if not there.any()]
-    # A called window rules out the next size // 2 + flank, and the outer `flank` windows are not called.
-    most = totals.shape[0] * -(-(totals.shape[1] - 2 * flank) // (int(0.5 * size) + flank + 1))
-    if len(missing) == 1 and most > MIN_METACLUSTER_SIZE:
+    if len(missing) == 1 and _most_seqlets(sums, size, flank) > MIN_METACLUSTER_SIZE:
         raise InputError(
             f"None of the {totals.size} windows of {size} bp has a {missing[0]} sum of attributions, and TF-MoDISco "
             "needs both signs to tell signal from noise. Give it more loci, and attributions with their sign."
         )
     return not missing
+
+
+def _most_seqlets(sums: NDArray[np.float32], size: int, flank: int) -> int:
+    """How many seqlets there can be at the most."""
+    # A called window rules out the next size // 2 + flank, and the outer `flank` windows are not called.
+    windows = sums.shape[1] - size + 1 - 2 * flank
+    return len(sums) * -int(-windows // (int(0.5 * size) + flank + 1))
 
 
 def _run_modisco(

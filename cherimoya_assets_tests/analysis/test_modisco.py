@@ -213,8 +213,24 @@ def few_loci_of_one_sign(pooled):
     return silenced(few, np.abs(few.scores))
 
 
+def few_loci_of_which_most_is_at_one_end(pooled):
+    """The commonest sum of a window is the largest: modisco-lite's null has nothing on that side."""
+    few = few_loci(pooled)
+    scores = np.full_like(few.scores, 0.001)
+    scores[0, :, 40:60] = -1
+    return silenced(few, scores)
+
+
 @pytest.mark.parametrize(
-    "change", [without_loci, first_chromosome_without_loci, all_zero, few_loci, few_loci_of_one_sign]
+    "change",
+    [
+        without_loci,
+        first_chromosome_without_loci,
+        all_zero,
+        few_loci,
+        few_loci_of_one_sign,
+        few_loci_of_which_most_is_at_one_end,
+    ],
 )
 def test_too_little_for_a_pattern_is_a_valid_result(planted, tmp_path, change):
     from modiscolite.io import save_hdf5

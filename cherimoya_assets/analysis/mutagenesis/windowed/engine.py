@@ -175,7 +175,7 @@ class _Sequence:
         return _effects(kept, Check(errors, rejected, tuple(dense), len(checked)))
 
     def _pilot(self) -> list[int]:
-        """An eighth of the edits: runs of neighbouring places, which share a window; of few places, four for each node."""
+        """An eighth of the edits: runs of neighbouring places, which share a window; of few places, four a node."""
         starts = np.array([edit.start for edit in self.edits])
         places = np.unique(starts)
         if len(places) < 2 * PILOT_RUN * PILOT_EVERY:
