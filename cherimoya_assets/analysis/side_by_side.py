@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -37,13 +38,29 @@ def each_alone(work: Callable[[int], T], count: int, device: str) -> Iterator[tu
                 future.cancel()
 
 
+def one_blas_thread() -> AbstractContextManager[object]:
+    """While it lasts, NumPy's and SciPy's matrix products (compiled code calls those) use the thread that asks."""
+    limited: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+    return limited
+
+
+@cache
+def _blas() -> Any:
+    # Numba calls SciPy's library, which must be there to be found.
+    import scipy.linalg.blas  # noqa: F401
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    return ThreadpoolController()
+
+
 @contextmanager
 def _thread_count_kept() -> Iterator[None]:
-    """What a thread says of its own thread count also sets the matrix library's of the whole process: put it back."""
+    """One thread for each matrix product, and torch's count put back, which a worker sets for the whole process."""
     import torch
 
     threads = torch.get_num_threads()
     try:
-        yield
+        with one_blas_thread():
+            yield
     finally:
         torch.set_num_threads(threads)

@@ -206,3 +206,55 @@ def add_outside(
             for j in range(linear):
                 row += products[i, j] * shifts[e, j]
             totals[1, e] += shifts[e, i] * row
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def through_block(
+    buffer: Any,
+    base: int,
+    window: tuple[int, int],
+    dense: bool,
+    fields: Any,
+    nodes: Any,
+    weights: Any,
+    first: Any,
+    cross: Any,
+    gram: Any,
+    shifts: Any,
+    dilation: int,
+    taps: Any,
+    centred: Any,
+    rstd: float,
+    after: Any,
+    factors: Any,
+) -> Any:
+    """A block of `sweep.sweep` up to its layers without leaving compiled code: halo, convolution, statistics.
+
+    The buffer holds the changes from position `base` on, (n, E, C), valid in `window`; `after` and `factors` are
+    written as in `next_shifts`. Returns the window as it has grown, and the convolved changes there.
+    """
+    low, high = window
+    length, channels = centred.shape
+    edits = buffer.shape[1]
+    reach = length if dense else dilation
+    start, end = max(low - 2 * reach, 0), min(high + 2 * reach, length)
+    exact = np.empty((edits, fields.shape[1]))
+    rounded = np.empty((edits, fields.shape[1]), dtype=np.float32)
+    if not dense:
+        coefficients(shifts, nodes, weights, exact, rounded)
+    for p in range(start, end):
+        if low <= p < high:
+            continue
+        if dense or not fields.shape[1]:
+            buffer[p - base] = 0
+        else:
+            np.dot(rounded, fields[p], buffer[p - base])
+    low, high = max(low - reach, 0), min(high + reach, length)
+    h = np.empty((high - low, edits, channels), dtype=np.float32)
+    convolve(buffer[start - base : end - base], low - start, dilation, taps, h)
+    totals = np.zeros((2, edits))
+    add_sums(h, centred, low, totals)
+    if not dense and fields.shape[1]:
+        add_outside(totals, first, cross, gram, low, high, exact, shifts)
+    next_shifts(totals, length * channels, rstd, shifts, after, factors)
+    return low, high, h

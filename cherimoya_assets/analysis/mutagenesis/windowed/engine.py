@@ -26,6 +26,7 @@ from cherimoya_assets.analysis.mutagenesis.windowed.outside import choose_nodes,
 from cherimoya_assets.analysis.mutagenesis.windowed.read_out import counts_effects, profile_effects
 from cherimoya_assets.analysis.mutagenesis.windowed.reference import Reference, reference_pass
 from cherimoya_assets.analysis.mutagenesis.windowed.sweep import Edits, sweep
+from cherimoya_assets.analysis.side_by_side import one_blas_thread
 
 if TYPE_CHECKING:
     import torch
@@ -110,7 +111,7 @@ def edit_effects(
     """
     import torch
 
-    with torch.no_grad():
+    with torch.no_grad(), one_blas_thread():
         sequence = _Sequence(network, X, edits, heads, group, batch_size, keep_logits)
         return sequence.reference, sequence.effects(tolerance)
 

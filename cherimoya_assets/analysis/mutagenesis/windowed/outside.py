@@ -18,8 +18,8 @@ activations that they move; it vanishes with its slope at 0, as the rest of a fi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,15 +63,15 @@ class Level:
 
             exact = shifts.new_empty((shifts.shape[0], self.fields.shape[1]))
             rounded = torch.empty_like(exact, dtype=self.fields.dtype)
-            cpu_kernels.coefficients(shifts.numpy(), *self.arrays, exact.numpy(), rounded.numpy())
+            cpu_kernels.coefficients(shifts.numpy(), *self.arrays[1:], exact.numpy(), rounded.numpy())
             return exact, rounded
         exact = torch.cat([shifts, kernel(shifts @ self.nodes.T) @ self.weights], dim=1)
         return exact, exact.to(self.fields.dtype)
 
     @cached_property
-    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Nodes and weights as NumPy arrays on the same memory, for the compiled loops."""
-        return self.nodes.numpy(), self.weights.numpy()
+    def arrays(self) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]:
+        """Fields, nodes and weights as NumPy arrays on the same memory, for the compiled loops."""
+        return self.fields.numpy(), self.nodes.numpy(), self.weights.numpy()
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,14 @@ class Sums:
     def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """The three as NumPy arrays on the same memory, for the compiled loops."""
         return self.first.numpy(), self.cross.numpy(), self.gram.numpy()
+
+
+@cache
+def no_sums() -> Sums:
+    """Of no fields, on a CPU."""
+    import torch
+
+    return Sums(*(torch.zeros(shape, dtype=torch.float64) for shape in ((1, 0), (1, 0), (1, 0, 0))))
 
 
 @dataclass(frozen=True)

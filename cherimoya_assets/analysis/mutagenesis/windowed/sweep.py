@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cherimoya_assets.analysis.mutagenesis.windowed.arithmetic import (
     activated_changes,
+    compiled,
     convolved_with_sums,
     difference_,
 )
 from cherimoya_assets.analysis.mutagenesis.windowed.network import profile_convolution
+from cherimoya_assets.analysis.mutagenesis.windowed.outside import no_sums
 from cherimoya_assets.analysis.mutagenesis.windowed.statistics import next_shifts
 
 if TYPE_CHECKING:
@@ -75,22 +77,69 @@ def sweep(
 
     window = _Window(network, reference, edits, dense=dense)
     shifts = torch.zeros((window.n_edits, 0), dtype=torch.float64, device=edits.change.device)
-    last = len(network.blocks) - 1
-    for i, (weights, block) in enumerate(zip(network.blocks, reference.blocks, strict=True)):
-        level, sums = outside.levels[i], outside.sums[i]
-        exact, rounded = (shifts, shifts) if dense else level.coefficients(shifts)
-        h, totals = window.convolve(weights, block, level.fields, rounded)
-        if sums is not None and not dense:
-            sums.add_outside_(totals, window.low, window.high, exact, shifts)
-        shifts, factors = next_shifts(block, h, totals, reference.length * h.shape[2], shifts)
-        if i < last:
-            _mix_(window, h, (window.low, window.high), weights, block, factors)
+    through = _through_block_compiled if compiled(window.buffer) else _through_block
+    for i in range(len(network.blocks)):
+        h, shifts, factors = through(network, reference, outside, window, i, shifts)
     if not heads:
         return Swept(shifts)
-    counts = _last_block_(network, window, h, weights, block, factors, heads)
+    counts = _last_block_(network, window, h, network.blocks[-1], reference.blocks[-1], factors, heads)
     log_counts = None if counts is None else _log_counts(network, reference, outside, window, counts, shifts)
     logits = _logits(network, reference, outside, window, shifts) if "profile" in heads else None
     return Swept(shifts, log_counts, logits)
+
+
+def _through_block(
+    network: Network, reference: Reference, outside: OutsideModel, window: _Window, i: int, shifts: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Take the window through block i, the last one's layers excepted, which the heads ask for.
+
+    Returns the convolved changes in the window as it has grown, (W, E, C); the shift vectors with those of this block;
+    and its factors, see `statistics.factors`.
+    """
+    weights, block = network.blocks[i], reference.blocks[i]
+    level, sums = outside.levels[i], outside.sums[i]
+    exact, rounded = (shifts, shifts) if window.dense else level.coefficients(shifts)
+    h, totals = window.convolve(weights, block, level.fields, rounded)
+    if sums is not None and not window.dense:
+        sums.add_outside_(totals, window.low, window.high, exact, shifts)
+    shifts, factors = next_shifts(block, h, totals, reference.length * h.shape[2], shifts)
+    if i < len(network.blocks) - 1:
+        _mix_(window, h, (window.low, window.high), weights, block, factors)
+    return h, shifts, factors
+
+
+def _through_block_compiled(
+    network: Network, reference: Reference, outside: OutsideModel, window: _Window, i: int, shifts: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same in one call of compiled code, during which other threads work at other sequences."""
+    import torch
+
+    from cherimoya_assets.analysis.mutagenesis.windowed import cpu_kernels
+
+    weights, block, level = network.blocks[i], reference.blocks[i], outside.levels[i]
+    sums = outside.sums[i] or no_sums()
+    edits, linear = shifts.shape
+    after, factors = shifts.new_empty((edits, linear + 2)), window.buffer.new_empty((3, edits))
+    arguments: tuple[Any, ...] = (
+        window.buffer.numpy(),
+        window.base,
+        (window.low, window.high),
+        window.dense,
+        *level.arrays,
+        *sums.arrays,
+        shifts.numpy(),
+        weights.dilation,
+        weights.taps.numpy(),
+        block.centred.numpy(),
+        block.rstd,
+        after.numpy(),
+        factors.numpy(),
+    )
+    window.low, window.high, array = cpu_kernels.through_block(*arguments)
+    h = torch.from_numpy(array)
+    if i < len(network.blocks) - 1:
+        _mix_(window, h, (window.low, window.high), weights, block, factors)
+    return h, after, factors
 
 
 class _Window:
