@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 BASES = np.eye(4, dtype=np.int8)
 
+MOST_NAMED = 20
+"""Loci that a sentence about fallbacks lists before it says how many more there are."""
+
 
 def mutate(
     model: SequenceModel,
@@ -92,10 +95,12 @@ def summary(checks: Mapping[int, Check], outputs: Sequence[str], tolerance: floa
     found["loci_with_more_nodes"], found["loci_gone_dense"] = len(again) - len(dense), len(dense)
     if again:
         worst = max(again, key=lambda row: again[row])
+        rows = ", ".join(f"{row}{' (dense)' if row in dense else ''}" for row in sorted(again)[:MOST_NAMED])
+        more = f" and {len(again) - MOST_NAMED} more" if len(again) > MOST_NAMED else ""
         found["fallback"] = (
             f"{len(again)} of {len(checks)} loci missed the tolerance of {tolerance:g} at first (most of all row "
             f"{worst}, with a relative error of {again[worst]:.1g}) and were computed again, {len(dense)} of them "
-            "densely"
+            f"densely: rows {rows}{more}"
         )
     return found
 
