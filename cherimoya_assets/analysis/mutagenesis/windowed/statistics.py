@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cherimoya_assets.analysis.mutagenesis.windowed.arithmetic import compiled
-
 if TYPE_CHECKING:
     import torch
 
@@ -28,14 +26,6 @@ def next_shifts(
     """
     import torch
 
-    if compiled(h):
-        from cherimoya_assets.analysis.mutagenesis.windowed import cpu_kernels
-
-        edits, linear = shifts.shape
-        after = shifts.new_empty((edits, linear + 2))
-        made = h.new_empty((3, edits))
-        cpu_kernels.next_shifts(totals.numpy(), size, block.rstd, shifts.numpy(), after.numpy(), made.numpy())
-        return after, made
     mean, second = totals / size
     stretch = torch.expm1(-0.5 * torch.log1p((second - mean.square()) * block.rstd**2))
     shift = torch.stack([mean, stretch], dim=1)
