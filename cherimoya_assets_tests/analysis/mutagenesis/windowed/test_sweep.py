@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from cherimoya_assets.analysis.mutagenesis import LocalEdit
 from cherimoya_assets.analysis.mutagenesis.windowed import arithmetic
 from cherimoya_assets.analysis.mutagenesis.windowed import network as network_module
+from cherimoya_assets.analysis.mutagenesis.windowed import outside as outside_module
+from cherimoya_assets.analysis.mutagenesis.windowed import sweep as sweep_module
 from cherimoya_assets.analysis.mutagenesis.windowed.network import read_network
 from cherimoya_assets.analysis.mutagenesis.windowed.outside import first_order, with_nodes
 from cherimoya_assets.analysis.mutagenesis.windowed.reference import reference_pass
@@ -157,6 +159,8 @@ def test_the_compiled_and_the_general_path_agree(shape, length, dense):
     with (
         patch.object(arithmetic, "compiled", lambda x: False),
         patch.object(network_module, "compiled", lambda x: False),
+        patch.object(outside_module, "compiled", lambda x: False),
+        patch.object(sweep_module, "compiled", lambda x: False),
     ):
         general = swept(shape, X, edits, torch.float32, dense=dense, nodes=nodes)
     for name in ("logits", "log_counts", "shifts"):
