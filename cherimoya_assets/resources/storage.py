@@ -145,6 +145,17 @@ class AssetStore:
         """Forget a staged value."""
         shutil.rmtree(staged.folder, ignore_errors=True)
 
+    def remove(self, key: tuple[str, ...], partition: str | None) -> None:
+        """Forget what a partition holds: at once for a reader, the manifest goes first. Nothing stored is no error."""
+        _remove(self.folder(key, partition))
+
+    def remove_all(self, key: tuple[str, ...]) -> None:
+        """Forget everything below a key: its partitions, and those of all keys that begin with it."""
+        below = self.root.joinpath(*map(path_part, key))
+        for manifest in sorted(below.rglob("manifest.json")):
+            _remove(manifest.parent)
+        shutil.rmtree(below, ignore_errors=True)
+
     def manifest(self, key: tuple[str, ...], partition: str | None) -> Manifest | None:
         """The manifest of a partition, or None where nothing was stored yet."""
         return self._read_manifest(self.folder(key, partition))
@@ -249,6 +260,11 @@ def path_part(name: str) -> str:
     if escaped[:1] in (".", "_"):
         escaped = f"%{ord(escaped[0]):02X}{escaped[1:]}"
     return escaped or "%00"
+
+
+def _remove(home: Path) -> None:
+    (home / "manifest.json").unlink(missing_ok=True)
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def _load(folder: Path, manifest: Manifest) -> Any:

@@ -74,6 +74,27 @@ def test_replacing_leaves_one_data_folder_and_a_latest_link_to_it(tmp_path):
     assert (home / "latest" / "page.html").read_text() == "new"
 
 
+def test_a_removed_partition_is_gone_and_its_neighbours_stay(tmp_path):
+    store = AssetStore(tmp_path)
+    for partition in ("chrI", "chrII", None):
+        put(store, "x", partition)
+    store.remove(KEY, "chrI")
+    store.remove(KEY, "chrI")
+    assert store.manifest(KEY, "chrI") is None
+    assert store.partitions(KEY) == [None, "chrII"]
+    assert store.load(KEY, "chrII") == store.load(KEY, None) == report("x")
+
+
+def test_everything_below_a_key_is_removed_and_nothing_beside_it(tmp_path):
+    store = AssetStore(tmp_path)
+    below, beside = (*KEY, "chunk"), ("demo", "counts", "reports")
+    for key in (KEY, below, beside):
+        store.commit(store.stage(report("x")), key, "chrI")
+    store.remove_all(KEY)
+    store.remove_all(KEY)
+    assert [store.partitions(key) for key in (KEY, below, beside)] == [[], [], ["chrI"]]
+
+
 def test_nothing_stored_is_said_with_what_to_do(tmp_path):
     with pytest.raises(StorageError, match=r"nothing is stored here yet. Materialize demo/counts/report first"):
         AssetStore(tmp_path).load(KEY, "chrI")
