@@ -1,25 +1,22 @@
 """The Dagster instance inside a home: made on first use, opened by every command, freed of what a crash left behind.
 
-What belongs here: `dagster.yaml`, opening the instance, ending runs whose process is gone. What does not: what is run.
+What belongs here: `dagster.yaml` and opening the instance. What does not: what is run, and what is freed
+(`reaping.py`).
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
-from dagster import DagsterRunStatus, RunsFilter
 
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.home import Home
-
-PROCESS_TAG = "cherimoya_assets/process"
-"""Which process executes a run: `host:pid:start`. A run whose process is gone can be ended by anybody on that host."""
+from cherimoya_assets.reaping import end_abandoned_runs, free_slots
 
 DAGSTER_YAML = """\
 # Written by cherimoya-assets on first use. Yours to change: it is never overwritten.
@@ -33,9 +30,17 @@ concurrency:
   pools: {default_limit: 1, granularity: op}
   runs: {max_concurrent_runs: 4}
 
+# Dagster's default launcher, which in addition knows whether the process of a run still lives.
+run_launcher: {module: cherimoya_assets.launcher, class: LocalRunLauncher}
+
 run_monitoring:
   enabled: true
-  poll_interval_seconds: 60
+  # How often the daemon looks for runs whose process is gone. It ends them, and run_retries below makes them again.
+  poll_interval_seconds: 30
+  # A launched run that does not begin, a cancelled one that does not end. There is no max_runtime_seconds: a
+  # chromosome may honestly take days on a CPU.
+  start_timeout_seconds: 300
+  cancel_timeout_seconds: 180
   # Without this, a run that was cancelled or killed keeps its place in the pool for ever.
   free_slots_after_run_end_seconds: 60
 
@@ -77,63 +82,5 @@ def open_instance(home: Home) -> Iterator[dg.DagsterInstance]:
     """The instance of a home, with runs that a crash left behind ended."""
     with dg.DagsterInstance.from_config(str(prepare_instance(home))) as instance:
         end_abandoned_runs(instance)
+        free_slots(instance)
         yield instance
-
-
-def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Fail the runs of this machine whose process is gone, and free their pool slots; returns their ids.
-
-    A run that was killed can say nothing any more: Dagster shows it as running, and its slot in the pool `gpu`
-    would block the next run for ever.
-    """
-    unfinished = RunsFilter(statuses=[DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING])
-    ended = []
-    for run in instance.get_runs(unfinished):
-        process = run.tags.get(PROCESS_TAG)
-        if process is None or process == _process_name(_pid(process)) or not _is_of_this_host(process):
-            continue
-        instance.report_run_failed(run, f"The process that executed this run is gone ({process}).")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        ended.append(run.run_id)
-    return ended
-
-
-def process_tag() -> dict[str, str]:
-    """The tag that says that this very process executes a run."""
-    return {PROCESS_TAG: _process_name(os.getpid())}
-
-
-def _process_name(pid: int) -> str:
-    """`host:pid:start`; the start time tells a process from a later one with its number."""
-    return f"{socket.gethostname()}:{pid}:{_start_of(pid)}"
-
-
-def _is_of_this_host(process: str) -> bool:
-    return process.rsplit(":", 2)[0] == socket.gethostname()
-
-
-def _pid(process: str) -> int:
-    return int(process.rsplit(":", 2)[1])
-
-
-def _start_of(pid: int) -> str:
-    """When a process started (clock ticks since boot), `gone` where there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return _start_without_proc(pid)
-    # The name in parentheses may hold spaces; field 22 is the 20th after it.
-    return stat.rpartition(")")[2].split()[19]
-
-
-def _start_without_proc(pid: int) -> str:
-    # No /proc (macOS): whether a process has the number is all there is to know.
-    if Path("/proc/self/stat").exists():
-        return "gone"
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return "gone"
-    except PermissionError:
-        pass
-    return "alive"

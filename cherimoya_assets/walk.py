@@ -26,8 +26,8 @@ from cherimoya_assets.assets.drift import Drift
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.build import Stage, build_defs, stages
 from cherimoya_assets.errors import CherimoyaAssetsError, ExperimentError, InputError
-from cherimoya_assets.instance import process_tag
 from cherimoya_assets.progress import Advance, watching
+from cherimoya_assets.run_process import process_tag
 
 COMMAND_TAG = "cherimoya_assets/run"
 """The runs of one `cherimoya-assets run` have the same value."""

@@ -11,14 +11,16 @@ from dagster import DagsterRunStatus, RunsFilter
 
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.home import Home
-from cherimoya_assets.instance import PROCESS_TAG, open_instance, prepare_instance, process_tag
+from cherimoya_assets.instance import open_instance, prepare_instance
+from cherimoya_assets.run_process import PROCESS_TAG, process_tag
 
 KILLED_IN_A_POOLED_STEP = """
 import os, signal, sys
 from pathlib import Path
 import dagster as dg
 from cherimoya_assets.home import Home
-from cherimoya_assets.instance import open_instance, process_tag
+from cherimoya_assets.instance import open_instance
+from cherimoya_assets.run_process import process_tag
 
 @dg.asset(pool="gpu")
 def dies():
