@@ -65,9 +65,8 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
     def attributions(context: dg.AssetExecutionContext, gpu: GPUResource, sequences: SequenceBlock):
         watch, chrom = Stopwatch(), context.partition_key
         heads = tuple(head for head in lineage.heads if keys[head] in context.selected_asset_keys)
-        with reader_errors():
+        with reader_errors(), gpu.lease(experiment.device, context.log.info, context.run.run_id) as device:
             inputs = current_inputs(lineage, keys[heads[0]], chrom)
-            device = gpu.resolve(experiment.device, context.log.info)
             models = {fold: gpu.load(file, device) for fold, file in experiment.model.items()}
             blocks, reports = attribute(
                 models,

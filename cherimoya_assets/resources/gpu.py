@@ -1,19 +1,22 @@
 """The GPU resource: which device, models on it, what it used.
 
-What belongs here: resolving a device before any work, loading models onto it, memory numbers. What does not: batch
-sizes (`analysis/memory.py`) and computing. CUDA is never touched when this module is imported: a process that is forked
-afterwards could not use it.
+What belongs here: resolving a device before any work, having it alone, loading models onto it, memory numbers. What
+does not: how a device is had alone (`leases.py`), batch sizes (`analysis/memory.py`) and computing. CUDA is never
+touched when this module is imported: a process that is forked afterwards could not use it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 from pydantic import Field
 
 from cherimoya_assets.analysis.models import ModelFileLike, SequenceModel, load_model
 from cherimoya_assets.errors import DeviceError
+from cherimoya_assets.resources.leases import lease
 
 GPU_POOL = "gpu"
 """The Dagster pool of every step that computes with a model; its limit is the number of devices."""
@@ -27,13 +30,29 @@ class GPUResource(dg.ConfigurableResource):
         description="auto, cpu, cuda or cuda:N for every experiment; empty: what each experiment file says.",
     )
 
-    def resolve(self, requested: str, log: Callable[[str], None]) -> str:
-        """The device to use: this resource's, or else the experiment's.
+    @contextmanager
+    def lease(self, requested: str, log: Callable[[str], None], run: str = "") -> Iterator[str]:
+        """The device to use, this resource's or else the experiment's; a GPU is ours alone until the block ends.
+
+        `auto` and `cuda` take whichever visible GPU is free, `cuda:N` that one; all wait their turn. `run` tells
+        those who wait for us who we are. A CPU is shared.
 
         Raises:
             DeviceError: a GPU was asked for that is not there. Nothing has been computed then.
         """
-        return resolve_device(self.device or requested, log)
+        requested = self.device or requested
+        chosen = resolve_device(requested, log)
+        if chosen == "cpu":
+            yield chosen
+            return
+        wanted = [chosen] if ":" in requested else [f"cuda:{index}" for index in range(_gpu_count())]
+        with lease([physical_device(device) for device in wanted], run, log) as index:
+            if wanted[index] != chosen:
+                log(f"device {requested} is {_describe(wanted[index])}: the others are taken")
+            try:
+                yield wanted[index]
+            finally:
+                _give_memory_back()
 
     def load(self, file: ModelFileLike, device: str) -> SequenceModel:
         """A trained model on the device."""
@@ -58,7 +77,7 @@ def resolve_device(requested: str, log: Callable[[str], None]) -> str:
         return "cpu"
     import torch
 
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = _gpu_count()
     if requested == "auto":
         chosen = "cuda:0" if count else "cpu"
         log(f"device auto took {_describe(chosen)}" + ("" if count else ": no GPU is available to PyTorch"))
@@ -77,6 +96,33 @@ def resolve_device(requested: str, log: Callable[[str], None]) -> str:
     chosen = f"cuda:{index}"
     log(f"device {requested} is {_describe(chosen)}")
     return chosen
+
+
+def physical_device(device: str) -> str:
+    """A name of the GPU behind `cuda:N` on which all processes agree, whatever CUDA_VISIBLE_DEVICES shows them."""
+    import torch
+
+    identity = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    if identity is not None:
+        return str(identity)
+    # A build of PyTorch that does not tell: what the variable says, or the index.
+    index = int(device.partition(":")[2])
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return visible[index].strip() if index < len(visible) and visible[index].strip() else str(index)
+
+
+def _gpu_count() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _give_memory_back() -> None:
+    """What PyTorch keeps for later allocations would be missing to the next holder of the device."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _describe(device: str) -> str:

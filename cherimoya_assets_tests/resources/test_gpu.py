@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
+from types import SimpleNamespace
+from uuid import UUID
 
 import numpy as np
 import pytest
 import torch
 
 from cherimoya_assets.errors import DeviceError
-from cherimoya_assets.resources.gpu import GPUResource, resolve_device
+from cherimoya_assets.resources import leases
+from cherimoya_assets.resources.gpu import GPUResource, physical_device, resolve_device
 from cherimoya_assets_tests.small_models import cherimoya_file
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
 
 @pytest.fixture
-def machine(monkeypatch):
-    """Pretends this many GPUs."""
+def machine(monkeypatch, tmp_path):
+    """Pretends this many GPUs, named as `uuid` says, of which CUDA_VISIBLE_DEVICES shows some as the driver does."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(leases, "POLL_S", 0.01)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def with_gpus(n: int) -> None:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: n > 0)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: n)
+        def visible() -> list[int]:
+            shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+            return list(range(n)) if shown is None else [int(index) for index in shown.split(",") if index]
+
+        def properties(device: str) -> SimpleNamespace:
+            return SimpleNamespace(uuid=uuid(visible()[int(device.partition(":")[2])]))
+
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(visible()))
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(visible()))
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Pretended {device}")
+        monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
 
     return with_gpus
+
+
+def uuid(physical: int) -> UUID:
+    return UUID(int=physical)
+
+
+def leased(requested: str, log=lambda _: None):
+    """A lease that is held until the test ends it."""
+    return GPUResource().lease(requested, log)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +69,8 @@ def machine(monkeypatch):
 def test_a_word_takes_its_device(machine, gpus, requested, chosen):
     machine(gpus)
     assert resolve_device(requested, lambda _: None) == chosen
-    assert GPUResource().resolve(requested, lambda _: None) == chosen
+    with leased(requested) as device:
+        assert device == chosen
 
 
 @pytest.mark.parametrize(
@@ -81,8 +107,69 @@ def test_the_log_says_what_was_taken(machine, gpus, requested, said):
 
 def test_the_resources_device_stands_above_the_experiments(machine):
     machine(2)
-    assert GPUResource(device="cuda:1").resolve("cpu", lambda _: None) == "cuda:1"
-    assert GPUResource(device="cpu").resolve("cuda", lambda _: None) == "cpu"
+    with GPUResource(device="cuda:1").lease("cpu", lambda _: None) as device:
+        assert device == "cuda:1"
+    with GPUResource(device="cpu").lease("cuda", lambda _: None) as device:
+        assert device == "cpu"
+
+
+@pytest.mark.parametrize("requested", ["auto", "cuda"])
+def test_steps_at_the_same_time_have_a_device_each(machine, requested):
+    machine(3)
+    with leased(requested) as first, leased("cuda:1") as second, leased(requested) as third:
+        assert (first, second, third) == ("cuda:0", "cuda:1", "cuda:2")
+    with leased(requested) as again:
+        assert again == "cuda:0"
+
+
+def test_the_log_says_which_device_is_taken_instead(machine):
+    machine(2)
+    said: list[str] = []
+    with leased("cuda"), leased("cuda", said.append):
+        assert said[-1] == "device cuda is cuda:1 (Pretended cuda:1): the others are taken"
+
+
+def test_a_certain_device_is_waited_for_while_others_are_free(machine):
+    machine(2)
+
+    def interrupt(sentence):
+        if sentence.startswith("waiting"):
+            raise KeyboardInterrupt(sentence)
+
+    with (
+        GPUResource().lease("cuda:1", print, "the run that has it"),
+        pytest.raises(KeyboardInterrupt, match=rf"held by pid {os.getpid()}, run the run that has it, since"),
+        leased("cuda:1", interrupt),
+    ):
+        pytest.fail("two have it")
+
+
+def test_a_cpu_is_shared(machine):
+    machine(0)
+    with leased("cpu") as first, leased("auto") as second:
+        assert (first, second) == ("cpu", "cpu")
+
+
+def test_only_visible_devices_are_leased_and_processes_agree_which_they_are(machine, monkeypatch, tmp_path):
+    machine(3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
+    with leased("cuda") as first, leased("cuda") as second:
+        assert (first, second) == ("cuda:0", "cuda:1")
+        (folder,) = tmp_path.glob("cherimoya_assets-*")
+        assert {path.name for path in folder.glob("*.lease")} == {f"{uuid(1)}.lease", f"{uuid(2)}.lease"}
+        # Another process that sees them in another order, and one device more.
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1,0")
+        with leased("cuda") as third:
+            assert third == "cuda:2"
+
+
+@pytest.mark.parametrize(("visible", "name"), [(None, "1"), ("4,6", "6"), ("GPU-x,GPU-y", "GPU-y")])
+def test_a_pytorch_that_does_not_tell_names_a_device_as_the_variable_does(monkeypatch, visible, name):
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert physical_device("cuda:1") == name
 
 
 def test_cuda_without_a_gpu_fails_before_a_model_is_opened(machine, tmp_path, monkeypatch):
