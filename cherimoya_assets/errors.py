@@ -10,9 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cherimoya_assets.printable import in_few_words
+
 
 class CherimoyaAssetsError(Exception):
-    """Base class of every error that the user can mend."""
+    """Base class of every error that the user can mend.
+
+    Messages quote files, and end on terminals and in logs: what is not printable is replaced.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(in_few_words(message))
 
 
 class ExperimentError(CherimoyaAssetsError):
@@ -43,5 +51,5 @@ class Problems(CherimoyaAssetsError):  # noqa: N818 - it is a list of errors, an
     """Several problems found in one pass; `problems` lists every sentence."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(map(in_few_words, problems))
         super().__init__("\n".join(self.problems))

@@ -20,6 +20,7 @@ from cherimoya_assets.analysis.modisco import check_parameters
 from cherimoya_assets.analysis.motifs import read_motifs
 from cherimoya_assets.errors import CherimoyaAssetsError, Problems
 from cherimoya_assets.experiment import Experiment, read_experiment
+from cherimoya_assets.experiment.model import not_a_partition
 from cherimoya_assets.resources.gpu import resolve_device
 
 T = TypeVar("T")
@@ -103,8 +104,9 @@ class _Findings:
 
 def _chroms(experiment: Experiment, genome: Genome) -> list[str]:
     if experiment.chroms is None:
-        if default_chroms(genome.chrom_sizes):
-            return []
+        if chosen := default_chroms(genome.chrom_sizes):
+            refused = (not_a_partition(chrom) for chrom in chosen)
+            return [f"{genome.source.name}: {why}. Name the ones to use in `chroms`." for why in refused if why]
         return [
             f"{genome.source.name}: every sequence of it looks unplaced or mitochondrial "
             f"({_some(genome.chrom_sizes)}). Name the ones to use in `chroms`."

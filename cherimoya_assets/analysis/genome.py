@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cherimoya_assets.analysis.hashing import file_sha256
 from cherimoya_assets.errors import InputError
@@ -25,6 +25,11 @@ MITOCHONDRIAL = frozenset({"chrm", "chrmt", "m", "mt", "mito", "chrmito"})
 _UNPLACED = re.compile(r"[_.]|^chrUn|^chrEBV", re.IGNORECASE)
 
 _CHUNK = 1 << 22
+
+_NUMBER = re.compile(r"[0-9]{1,15}")
+
+LONGEST_HEADER = 1 << 16
+"""Bytes in which the line `>name description` before a sequence is looked for."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def _decompress(source: Path, target: Path) -> None:
 def _index(source: Path, fasta: Path, cache: Path) -> Path:
     """The index beside the file where it is there and not older, else one of our own in the cache."""
     beside = fasta.with_name(fasta.name + ".fai")
-    if beside.exists() and beside.stat().st_mtime_ns >= fasta.stat().st_mtime_ns:
+    if beside.is_file() and beside.stat().st_mtime_ns >= fasta.stat().st_mtime_ns:
         _check_whole(source, fasta, beside)
         return beside
     index = cache / f"{file_sha256(fasta, cache)}.fai"
@@ -170,6 +175,8 @@ def _check_fasta(source: Path, fasta: Path) -> None:
                 name = line[1:].split(maxsplit=1)[0].decode(errors="replace") if line[1:].strip() else ""
                 if not name:
                     raise InputError(f"{source.name} line {number}: a sequence without a name. Name it after the `>`.")
+                if not name.isprintable():
+                    raise InputError(f"{source.name} line {number}: {name!r} is no name of a sequence. Rename it.")
                 if name in names:
                     raise InputError(
                         f"{source.name} line {number}: sequence {name} stands at line {names[name]} already. "
@@ -187,19 +194,37 @@ def _check_fasta(source: Path, fasta: Path) -> None:
 def _check_whole(source: Path, fasta: Path, index: Path) -> None:
     """An index that came with the file knows how long it was: a copy cut short would read as shorter sequences."""
     size = fasta.stat().st_size
-    for name, length, offset, bases, width in _records_of(index):
-        end = offset + _bytes_of(length, bases, width)
-        if end > size:
-            raise InputError(
-                f"{source.name}: is cut short: by {index.name}, {name} ends at byte {end}, and the file has {size}. "
-                f"Copy it again, or remove {index.name} if it is of another file."
-            )
+    with fasta.open("rb") as handle:
+        for name, length, offset, bases, width in _records_of(index):
+            end = offset + _bytes_of(length, bases, width)
+            if end > size:
+                raise InputError(
+                    f"{source.name}: is cut short: by {index.name}, {name} ends at byte {end}, and the file has "
+                    f"{size}. Copy it again, or remove {index.name} if it is of another file."
+                )
+            if _name_before(handle, offset) != name:
+                raise InputError(
+                    f"{source.name}: by {index.name}, {name} begins at byte {offset}, and there it does not. "
+                    f"Remove {index.name}; it is made again."
+                )
+
+
+def _name_before(handle: BinaryIO, offset: int) -> str | None:
+    """The name in the header line that ends right before a byte of a FASTA; None where none does."""
+    handle.seek(max(0, offset - LONGEST_HEADER))
+    lines = handle.read(min(offset, LONGEST_HEADER)).split(b"\n")
+    if len(lines) < 2 or lines[-1]:
+        return None
+    header = lines[-2]
+    return (
+        header[1:].split(maxsplit=1)[0].decode(errors="replace") if header[:1] == b">" and header[1:].strip() else None
+    )
 
 
 def _bytes_of(length: int, bases: int, width: int) -> int:
     """How many bytes a sequence takes, without the end of its last line."""
     # A line end follows a full line, but the last base of the file may have none behind it.
-    line_ends = (length - 1) // bases if length else 0
+    line_ends = (length - 1) // bases if length and bases else 0
     return length + line_ends * (width - bases)
 
 
@@ -209,9 +234,14 @@ def _chrom_sizes(index: Path) -> dict[str, int]:
 
 def _records_of(index: Path) -> Iterator[tuple[str, int, int, int, int]]:
     """Name, length in bp, offset in bytes, and bp and bytes of a line, for every sequence of a .fai."""
-    for number, line in enumerate(index.read_text().splitlines(), start=1):
+    try:
+        lines = index.read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{index.name}: not a FASTA index. Remove it; it is made again.") from error
+    for number, line in enumerate(lines, start=1):
         name, *numbers = line.split("\t")[:5]
-        if len(numbers) < 4 or not all(text.isdigit() for text in numbers):
+        fits = len(numbers) == 4 and name.isprintable() and all(_NUMBER.fullmatch(text) for text in numbers)
+        length, offset, bases, width = map(int, numbers) if fits else (0, 0, 0, 0)
+        if not fits or width < bases or (length and not bases):
             raise InputError(f"{index.name} line {number}: not a FASTA index. Remove it; it is made again.")
-        length, offset, bases, width = map(int, numbers)
         yield name, length, offset, bases, width

@@ -6,6 +6,7 @@ means (an asset's data version, say).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -75,5 +76,8 @@ def _stats(paths: Sequence[Path]) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def _digest(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        # A pipe or /dev/zero would be read for ever.
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +39,12 @@ PLACED_COLUMNS = {
 EXCLUSION_CHUNK = 100
 """tangermeme marks exclusion regions in chunks of 100 bp: a locus that touches a marked chunk is left out."""
 
+LONGEST_LINE = 1 << 20
+"""Characters; a line that does not end would be read whole, and a gzip file of 1 MB can hold one of 1 GB."""
+
+MOST_LOCI = 20_000_000
+"""Rows of one file: every 150 bp of the human genome. A gzip file of some megabytes can hold more than any memory."""
+
 MOST_PROBLEMS = 20
 """A file of another format is wrong in every line; twenty sentences are enough to see it."""
 
@@ -66,7 +73,10 @@ def read_loci(paths: Sequence[Path], chrom_sizes: Mapping[str, int] | None = Non
     problems: list[str] = []
     for source, path in enumerate(paths):
         found: list[str] = []
+        before = len(rows)
         for number, line in _lines(path):
+            if len(rows) - before + len(found) >= MOST_LOCI:
+                raise InputError(f"{path.name} line {number}: more than {MOST_LOCI:,} rows; this is no file of loci.")
             try:
                 rows.append((source, *_locus(line, chrom_sizes)))
             except ValueError as error:
@@ -155,11 +165,14 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise InputError(f"{path}: no such file. Restore it or mend its path in the experiment file.")
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
-            for number, line in enumerate(handle, start=1):
+            lines = iter(lambda: handle.readline(LONGEST_LINE + 1), "")
+            for number, line in enumerate(lines, start=1):
+                if len(line) > LONGEST_LINE:
+                    raise InputError(f"{path.name} line {number}: longer than 1 MB; a BED file was expected.")
                 text = line.rstrip("\r\n")
                 if text.strip() and not _HEADER.match(text):
                     yield number, text
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path.name}: cannot be decompressed ({error}). It is named .gz but is not gzip, or it is cut short; "
             "download or compress it again."
@@ -175,8 +188,12 @@ def _locus(line: str, chrom_sizes: Mapping[str, int] | None) -> tuple[str, int, 
             f"{len(fields)} column(s), but BED has at least three, separated by tabs: chrom, start, end. Fix the row."
         )
     chrom = fields[0].strip()
+    if not chrom or not chrom.isprintable():
+        raise ValueError(f"{chrom!r} is no name of a chromosome. Fix the row or remove it.")
     if not (_WHOLE.fullmatch(fields[1]) and _WHOLE.fullmatch(fields[2])):
-        raise ValueError(f"start {fields[1]!r} and end {fields[2]!r} must be whole numbers. Fix the row or remove it.")
+        raise ValueError(
+            f"start {fields[1][:100]!r} and end {fields[2][:100]!r} must be whole numbers. Fix the row or remove it."
+        )
     start, end = int(fields[1]), int(fields[2])
     if start < 0:
         raise ValueError(f"start {start} is negative; BED is 0-based. Fix the row or remove it.")

@@ -13,7 +13,7 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -212,7 +212,7 @@ class SequenceModel:
         cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
         benchmark, deterministic = cudnn.benchmark, cudnn.deterministic
         threads = torch.get_num_threads()
-        torch.set_num_threads(_threads())
+        torch.set_num_threads(model_threads())
         torch.set_float32_matmul_precision("high" if self.kind == "cherimoya" else "highest")
         cudnn.benchmark, cudnn.deterministic = False, True
         try:
@@ -229,7 +229,10 @@ def load_model(file: ModelFileLike, device: str = "cpu") -> SequenceModel:
     Raises:
         ModelError: missing, damaged, of another kind, or pickled and not trusted; says what to do.
     """
-    _threads()
+    model_threads()
+    if file.path.exists() and not (file.path.is_file() or file.path.is_dir()):
+        # A pipe or /dev/zero would be read for ever.
+        raise ModelError(f"{file.path}: cannot be read (not a regular file). Name the checkpoint itself.")
     try:
         content = file.path.read_bytes()
     except OSError as error:
@@ -253,11 +256,11 @@ def load_model(file: ModelFileLike, device: str = "cpu") -> SequenceModel:
 
 
 @cache
-def _threads() -> int:
-    """Torch's number of threads when this was first asked."""
+def model_threads() -> int:
+    """The number of threads that models compute with: torch's when this was first asked."""
     import torch
 
-    return int(torch.get_num_threads())
+    return int(torch.get_nummodel_threads())
 
 
 def _cherimoya(path: Path, content: bytes, fingerprint: str, device: str) -> SequenceModel:
@@ -279,7 +282,11 @@ def _cherimoya(path: Path, content: bytes, fingerprint: str, device: str) -> Seq
         raise ModelError(f"{path.name}: is damaged ({_first_line(error)}). {hint}.") from error
     if not isinstance(payload, dict) or not {"config", "state_dict"} <= set(payload):
         raise ModelError(f"{path.name}: has weights but no Cherimoya configuration. {hint}.")
+    _check_sizes(path, payload, len(content), hint)
     try:
+        # First without memory: a configuration of a few bytes can ask for more than any machine has.
+        with torch.device("meta"):
+            _check_shapes(Cherimoya(**payload["config"], compile=False), payload["state_dict"])
         module = Cherimoya(**payload["config"], compile=False)
         module.load_state_dict(payload["state_dict"])
     except Exception as error:
@@ -334,11 +341,46 @@ def _check_archive(path: Path, content: bytes, hint: str) -> None:
     """A checkpoint is a zip archive; torch does not compare its checksums, so a flipped bit would become a weight."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            if any(one.compress_type != zipfile.ZIP_STORED for one in members) or (
+                sum(one.file_size for one in members) > len(content)
+            ):
+                # PyTorch compresses nothing; what is packed can be a thousand times as large as the file.
+                raise ValueError("packed")
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise ModelError(f"{path.name}: is damaged, cut short, or not a PyTorch checkpoint. {hint}.") from error
     if damaged is not None:
         raise ModelError(f"{path.name}: is damaged: the checksum of {damaged} does not fit. Restore the file.")
+
+
+def _check_sizes(path: Path, payload: dict[str, Any], size: int, hint: str) -> None:
+    """Refuse what is larger than the file: a view can repeat one number for ever, and a configuration can name any."""
+    import torch
+
+    config, weights = payload["config"], payload["state_dict"]
+    plain = (
+        isinstance(config, dict)
+        and isinstance(weights, dict)
+        and all(isinstance(name, str) for name in (*config, *weights))
+        and all(isinstance(one, torch.Tensor) and one.layout == torch.strided for one in weights.values())
+    )
+    if not plain:
+        raise ModelError(f"{path.name}: its configuration or its weights are not plain values. {hint}.")
+    if sum(one.numel() * one.element_size() for one in weights.values()) > size:
+        raise ModelError(f"{path.name}: its weights claim to be more than the file holds. {hint}.")
+    layers = config.get("n_layers", 0)
+    if not isinstance(layers, int) or layers > len(weights):
+        raise ModelError(f"{path.name}: its configuration has more layers than there are weights. {hint}.")
+
+
+def _check_shapes(expected: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Compare a model without memory with the weights that it is to have."""
+    shapes = {name: tuple(one.shape) for name, one in expected.state_dict().items()}
+    for name in dict.fromkeys([*shapes, *weights]):
+        found = tuple(weights[name].shape) if name in weights else "missing"
+        if found != shapes.get(name, "none"):
+            raise ValueError(f"{name} is {found}, expected {shapes.get(name, 'none')}")
 
 
 def _check_weights(path: Path, module: torch.nn.Module) -> None:

@@ -18,6 +18,11 @@ from cherimoya_assets.errors import InputError, Problems
 SUM_TOLERANCE = 0.02
 """Databases print 2 to 6 digits; four values of two digits are off by at most 0.02."""
 
+LARGEST = 1 << 28
+"""Bytes; all of JASPAR has 2 MB."""
+
+LONGEST_NAME = 500
+
 _WIDTH = re.compile(r"\bw=\s*(\S+)")
 _ALPHABET_LENGTH = re.compile(r"\balength=\s*(\S+)")
 
@@ -35,6 +40,8 @@ def read_motifs(path: Path) -> dict[str, NDArray[np.float64]]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file. Restore it or mend `motifs` in the experiment file.")
+    if path.stat().st_size > LARGEST:
+        raise InputError(f"{path.name}: larger than {LARGEST >> 20} MB; this is no motif database.")
     try:
         lines = path.read_text().splitlines()
     except UnicodeDecodeError as error:
@@ -57,6 +64,10 @@ def read_motifs(path: Path) -> dict[str, NDArray[np.float64]]:
         try:
             if not name or not name.isprintable():
                 raise ValueError("the motif has no printable name. Name it.")
+            if len(name) > LONGEST_NAME:
+                raise ValueError(
+                    f"the motif's name has {len(name):,} characters. Give it one of {LONGEST_NAME} at most."
+                )
             if name in first_line:
                 raise ValueError(
                     f"motif {name!r} stands at line {first_line[name]} already. Names must differ; rename one."
@@ -81,7 +92,7 @@ def _matrix(lines: list[str], start: int, end: int) -> NDArray[np.float64]:
     if length and length[1] != "4":
         raise ValueError(f"alength= {length[1]} in line {header + 1}; DNA motifs have 4 columns.")
     declared = _WIDTH.search(lines[header])
-    if declared is None or not declared[1].isdigit() or int(declared[1]) < 1:
+    if declared is None or not re.fullmatch(r"[0-9]{1,9}", declared[1]) or int(declared[1]) < 1:
         raise ValueError(f"line {header + 1} must give the width, as in `w= 8`.")
     rows: list[list[float]] = []
     for k in range(header + 1, end):

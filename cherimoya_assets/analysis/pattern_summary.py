@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cherimoya_assets.errors import StorageError
+
+if TYPE_CHECKING:
+    import h5py
 
 METACLUSTERS = ("pos_patterns", "neg_patterns")
 
@@ -39,6 +45,7 @@ def summarize_patterns(h5: bytes, trim_threshold: float = 0.3) -> list[PatternSu
 
     summaries = []
     with h5py.File(BytesIO(h5), "r") as file:
+        check_self_contained(file)
         for metacluster in METACLUSTERS:
             group = file.get(metacluster, {})
             for name in sorted(group, key=lambda pattern: int(pattern.rsplit("_", 1)[1])):
@@ -49,6 +56,24 @@ def summarize_patterns(h5: bytes, trim_threshold: float = 0.3) -> list[PatternSu
                 n_seqlets = int(np.asarray(group[name]["seqlets"]["n_seqlets"]).sum())
                 summaries.append(PatternSummary(f"{metacluster}.{name}", n_seqlets, ppm[kept], cwm[kept]))
     return summaries
+
+
+def check_self_contained(file: h5py.Group) -> None:
+    """Refuse what HDF5 would fetch from another file: a result that somebody sent would read the reader's own files.
+
+    Raises:
+        StorageError: a link leads elsewhere, or numbers lie in another file.
+    """
+    import h5py
+
+    for name in file:
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise StorageError(f"TF-MoDISco's file: {name} is a link, which that tool does not make. Make it again.")
+        item = file[name]
+        if isinstance(item, h5py.Group):
+            check_self_contained(item)
+        elif item.external or item.is_virtual:
+            raise StorageError(f"TF-MoDISco's file: the numbers of {name} lie in another file. Make it again.")
 
 
 def nearest_motifs(

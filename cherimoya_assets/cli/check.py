@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cherimoya_assets.cli.arguments import add_device, add_experiment, add_home, writable_home
 from cherimoya_assets.errors import Problems
+from cherimoya_assets.printable import printable
 
 if TYPE_CHECKING:
     from cherimoya_assets.assets.lineage import ExperimentLineage
@@ -29,9 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     if problems := check_experiment(arguments.experiment, home.cache, device=arguments.device):
         raise Problems(problems)
     lineage = ExperimentLineage(read_experiment(arguments.experiment), home)
-    print(f"{arguments.experiment}: ok")
+    print(printable(f"{arguments.experiment}: ok"))
     for name, fact in facts(lineage, arguments.device or ""):
-        print(f"  {name:<13}{fact}")
+        print(printable(f"  {name:<13}{fact}"))
     return 0
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from cherimoya_assets.printable import printable
 from cherimoya_assets.progress import Advance, duration
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ class Display:
         self.console.print(self._line(name, *parts, style=style))
 
     def _line(self, name: str, *parts: str | Text, style: str = "") -> Text:
-        filled = [Text(part) if isinstance(part, str) else part for part in parts if part]
-        return Text("  ").join([Text(""), Text(f"{name:<{self._width}}", style=style), *filled])
+        filled = [Text(printable(part)) if isinstance(part, str) else part for part in parts if part]
+        return Text("  ").join([Text(""), Text(printable(f"{name:<{self._width}}"), style=style), *filled])
 
     def _moving_lines(self) -> Text:
         return Text("\n").join(self._lines())

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from cherimoya_assets.cli.arguments import add_experiment, add_home, chosen_home
+from cherimoya_assets.printable import printable
 
 if TYPE_CHECKING:
     from cherimoya_assets.assets.drift import Freshness
@@ -53,4 +54,4 @@ def as_text(cells: list[Freshness]) -> str:
         return f"Everything is up to date: {len(cells)} partitions."
     lines = [cell.sentence for cell in stale]
     lines.append(f"\n{len(cells) - len(stale)} of {len(cells)} partitions are up to date; `run` makes the others.")
-    return "\n".join("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in line) for line in lines)
+    return printable("\n".join(lines))

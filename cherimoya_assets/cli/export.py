@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from cherimoya_assets.cli.arguments import add_experiment, add_home, chosen_home
+from cherimoya_assets.printable import printable
 
 DONE, INCOMPLETE = 0, 1
 
@@ -40,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
     exported = export_experiment(
         lineage, arguments.to.resolve(), (arguments.head,) if arguments.head else lineage.heads
     )
-    print("\n".join(map(str, exported.paths)))
+    print(printable("\n".join(map(str, exported.paths))))
     if not exported.left_out:
         return DONE
-    print("\nNot exported:", *(f"  {sentence}" for sentence in exported.left_out), sep="\n")
+    print(printable("\n".join(["\nNot exported:", *(f"  {sentence}" for sentence in exported.left_out)])))
     return INCOMPLETE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from pathlib import Path
 
@@ -137,5 +138,6 @@ def write_demo(folder: Path) -> Path:
 
 def _refuse_to_overwrite(paths: list[Path]) -> None:
     for path in paths:
-        if path.exists():
+        # A link that leads nowhere yet is in the way, too: writing through it would make a file elsewhere.
+        if os.path.lexists(path):
             raise ExperimentError(f"{path}: is there already and is not overwritten. Name another folder.")

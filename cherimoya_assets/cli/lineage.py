@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cherimoya_assets.printable import REPLACEMENT, printable
+
 if TYPE_CHECKING:
     from cherimoya_assets.provenance.tracing import Origin, Trace
 
@@ -72,7 +74,8 @@ def as_text(found: Trace) -> str:
         lines += ["", *_asset_lines(asset, origins)]
     if found.command:
         lines += ["", "To make it again:", f"  {found.command}"]
-    return "\n".join("".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines)
+    # A line end in a value would begin a line that looks like ours.
+    return "\n".join(printable(line).replace("\n", REPLACEMENT) for line in lines)
 
 
 def _asset_lines(asset: str, origins: list[Origin]) -> list[str]:

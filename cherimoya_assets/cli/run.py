@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cherimoya_assets.cli.arguments import add_device, add_experiment, add_home, writable_home
 from cherimoya_assets.errors import Problems
+from cherimoya_assets.printable import printable
 
 if TYPE_CHECKING:
     from dagster import AssetKey
@@ -77,7 +78,7 @@ def walk_and_show(
 
     began, weights = time.perf_counter(), loci_of_chroms(lineage)
     with own_terminal() as terminal:
-        print(headline(lineage, weights, chroms), file=terminal)
+        print(printable(headline(lineage, weights, chroms)), file=terminal)
         display = Display.on(terminal, {chrom: weights[chrom] for chrom in chroms})
         try:
             with open_instance(home) as instance:
@@ -88,7 +89,7 @@ def walk_and_show(
         print("\nEverything is up to date: nothing was made. To make it all the same: --force")
         return DONE
     tracebacks = write_tracebacks(outcome, home)
-    print(ending(outcome, lineage, tracebacks, time.perf_counter() - began))
+    print(printable(ending(outcome, lineage, tracebacks, time.perf_counter() - began)))
     nothing = keys is not None and not outcome.made
     return FAILED if outcome.failed or nothing else DONE
 

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cherimoya_assets.errors import ExperimentError
+
 SHARED = ("sequences", "loci", "exclusion_lists", "model", "chroms", "in_window", "batch_size", "device", "dtype")
 
 ATTRIBUTE = ("algorithm", "output", "group", "attr_window", "n_shuffles", "warning_threshold", "random_state", "fast")
@@ -47,6 +49,9 @@ def translate(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
     means here what it means there. `chroms` is an exception: cherimoya's default names human chromosomes.
     """
     if any(section in raw for section in (*PIPELINE_SECTIONS.values(), "attribute_parameters")):
+        for section in (*PIPELINE_SECTIONS.values(), "attribute_parameters", "modisco_report_parameters"):
+            if not isinstance(raw.get(section) or {}, Mapping):
+                raise ExperimentError(f"{path.name}: `{section}` must hold keys and values.")
         experiment = _from_pipeline(raw)
     else:
         experiment = _from_step(raw)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -25,6 +26,21 @@ CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 """Lowest and highest minute, hour, day of the month, month, day of the week (0 and 7 are Sunday)."""
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
+
+
+LONGEST_FOLD = 100
+
+LONGEST_CHROM = 200
+"""Bytes of its escaped form, which names a folder: file systems take 255."""
+
+
+def not_a_partition(chrom: str) -> str:
+    """Why a chromosome's name cannot be a partition key; empty where it can."""
+    if not chrom or any(c in chrom for c in '|,[]"\\') or not chrom.isprintable():
+        return f"{chrom!r} cannot be a partition key: no `|`, `,`, brackets or control characters"
+    if len(quote(chrom)) > LONGEST_CHROM:
+        return f"{chrom!r} cannot be a partition key: its name is too long for a folder"
+    return ""
 
 
 def _one_or_many(value: Any) -> Any:
@@ -177,7 +193,7 @@ class Experiment(Section):
     chromosome of the FASTA, `device` is auto, and `batch_size` None is what the free memory holds.
     """
 
-    name: Annotated[str, Field(pattern=NAME)]
+    name: Annotated[str, Field(pattern=NAME, max_length=100)]
     sequences: Path
     loci: Annotated[tuple[Path, ...], AfterValidator(_at_least_one)]
     negatives: tuple[Path, ...] = ()
@@ -223,8 +239,8 @@ class Experiment(Section):
     @classmethod
     def _chroms_are_partition_keys(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for chrom in value or ():
-            if not chrom or any(c in chrom for c in '|,[]"\\') or not chrom.isprintable():
-                raise ValueError(f"{chrom!r} cannot be a partition key: no `|`, `,`, brackets or control characters")
+            if refusal := not_a_partition(chrom):
+                raise ValueError(refusal)
         if value and len(set(value)) < len(value):
             raise ValueError("a chromosome is named twice")
         return value
@@ -254,7 +270,11 @@ class Experiment(Section):
             value = {"model": value}
         if not isinstance(value, dict):
             raise ValueError("a path, or a map from folds to paths, is needed")
-        return {str(fold): {"path": file} if isinstance(file, (str, Path)) else file for fold, file in value.items()}
+        folds = {str(fold): {"path": file} if isinstance(file, (str, Path)) else file for fold, file in value.items()}
+        for fold in folds:
+            if not 0 < len(fold) <= LONGEST_FOLD or not fold.isprintable():
+                raise ValueError(f"the fold {fold!r} needs a printable name of at most {LONGEST_FOLD} characters")
+        return folds
 
     @model_validator(mode="after")
     def _windows(self) -> Experiment:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,16 @@ YAML_SUFFIXES = (".yaml", ".yml")
 
 PATH_KEYS = ("sequences", "loci", "negatives", "exclusion_lists", "motifs")
 
+MOST_PROBLEMS = 50
+"""A file of something else is wrong in every key."""
+
 SECTIONS = ("seqlets", "annotation", "modisco", "marginalize")
+
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+LONGEST_NUMBER = 100
+"""Characters."""
+
+_UNENCODABLE = re.compile("[\0\ud800-\udfff]")
 
 LARGEST = 1 << 20
 """An experiment file is a page of text; a megabyte is something else that got its name."""
@@ -51,7 +61,11 @@ def read_experiment(path: str | Path) -> Experiment:
     try:
         return Experiment.model_validate({**_with_absolute_paths(raw, path.parent), "source": path})
     except ValidationError as error:
-        raise Problems([_sentence(path.name, detail) for detail in error.errors()]) from None
+        details = error.errors()
+        problems = [_sentence(path.name, detail) for detail in details[:MOST_PROBLEMS]]
+        if len(details) > MOST_PROBLEMS:
+            problems.append(f"{path.name}: {len(details) - MOST_PROBLEMS} more problems like these.")
+        raise Problems(problems) from None
 
 
 def read_experiments(path: str | Path) -> list[Experiment]:
@@ -100,11 +114,12 @@ def _parse(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ExperimentError(f"{path.name}: is not text but binary data; this is not an experiment file.") from None
     try:
-        raw = (
+        raw: Any = (
             json.loads(text, object_pairs_hook=_unique_pairs)
             if path.suffix == ".json"
             else yaml.load(text, Loader=_StrictLoader)
         )
+        _check_texts(raw)
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ExperimentError(f"{path.name}{line}: is not YAML: {error.problem}.") from None
@@ -116,15 +131,31 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ExperimentError(f"{path.name}: is nested too deeply for an experiment file.") from None
     except ValueError as error:
         raise ExperimentError(f"{path.name}: {error}.") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        # PyYAML answers a tag on a value that it does not fit (`!!bool x`, `!!timestamp x`) with whatever breaks.
+        raise ExperimentError(f"{path.name}: is not YAML: a value does not fit its tag ({error!r}).") from None
     if not isinstance(raw, dict):
         raise ExperimentError(f"{path.name}: expected keys and values (`name: ...`), found {type(raw).__name__}.")
     return {str(key): value for key, value in raw.items()}
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader that refuses a key written twice, instead of taking the last, and aliases.
+def _check_texts(value: Any) -> None:
+    """Refuse what YAML and JSON can spell and no file name can hold, whatever it is meant for."""
+    if isinstance(value, dict):
+        for item in (*value, *value.values()):
+            _check_texts(item)
+    elif isinstance(value, (list, tuple, set)):
+        for item in value:
+            _check_texts(item)
+    elif isinstance(value, str) and _UNENCODABLE.search(value):
+        raise ValueError(f"the text {value!r} holds a character that no text or path can hold")
 
-    An alias can hold itself, or a list of lists of lists that is small on disk and endless when it is read.
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader that refuses a key written twice, instead of taking the last, aliases, and long numbers.
+
+    An alias can hold itself, or a list of lists of lists that is small on disk and endless when it is read. A number of
+    a megabyte is refused by Python in decimal only; `0xff...` and `1:1:...` (base 60) would be computed with.
     """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -136,7 +167,18 @@ class _StrictLoader(yaml.SafeLoader):
             )
         return super().compose_node(parent, index)
 
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if node.tag in NUMBERS and len(value) > LONGEST_NUMBER:
+            raise yaml.MarkedYAMLError(
+                problem=f"a number of {len(value):,} characters is no value of an experiment",
+                problem_mark=node.start_mark,
+            )
+        return value
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.MarkedYAMLError(problem="keys and values are expected here", problem_mark=node.start_mark)
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -150,10 +192,12 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    for key, _ in pairs:
-        if sum(key == other for other, _ in pairs) > 1:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
             raise ValueError(f"the key `{key}` stands twice")
-    return dict(pairs)
+        found[key] = value
+    return found
 
 
 def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -161,7 +205,11 @@ def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]
 
     def absolute(value: Any) -> Any:
         if isinstance(value, str) and value:
-            return folder / Path(value).expanduser()
+            try:
+                return folder / Path(value).expanduser()
+            except RuntimeError:
+                # `~name` of nobody: a file of that name, then.
+                return folder / value
         return [absolute(item) for item in value] if isinstance(value, list) else value
 
     def of_model(value: Any) -> Any:
@@ -191,7 +239,10 @@ def _sentence(file: str, detail: Any) -> str:
         return f"{file}: the key `{name}` is missing. Add it."
     said = detail["msg"].removeprefix("Value error, ")
     if name == "name":
-        said = "must start with a letter and hold only letters, digits and `_`, because it is an asset key"
+        said = (
+            "must start with a letter and hold only letters, digits and `_`, at most 100 of them, because it is an "
+            "asset key"
+        )
     elif name == "device":
         said = "must be auto, cpu, cuda or cuda:N"
     elif detail["type"] == "path_type":

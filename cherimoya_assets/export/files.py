@@ -29,7 +29,7 @@ from cherimoya_assets.analysis.motifs import read_motifs
 from cherimoya_assets.analysis.seqlets import cherimoya_seqlets_bed
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.marginalization import pooled_effects
-from cherimoya_assets.errors import StorageError
+from cherimoya_assets.errors import ExperimentError, StorageError
 from cherimoya_assets.export.parameters import cherimoya_parameters
 from cherimoya_assets.export.placing import place
 from cherimoya_assets.reports.folder import copy_report
@@ -58,6 +58,10 @@ def export_experiment(lineage: ExperimentLineage, folder: Path, heads: Sequence[
     paths: list[Path] = []
     left_out: list[str] = []
     for head in heads:
+        if len(heads) > 1 and (folder / head).is_symlink():
+            raise ExperimentError(
+                f"{folder / head}: leads elsewhere. Remove the link, or name another folder with --to."
+            )
         written, missing = _export_head(lineage, head, folder if len(heads) == 1 else folder / head)
         paths += written
         left_out += missing
@@ -209,7 +213,9 @@ class _Head:
         return ttl_text(tables, self.order, list(self.lineage.genome.chrom_sizes), list(motifs))
 
     def _write_patterns(self, path: Path) -> None:
-        path.write_bytes(self._load(self.lineage.key(self.head, "modisco_patterns")).h5)
+        # The rows of the exported attributions are those of the loci files as they are now, perhaps sorted since.
+        patterns: ModiscoPatterns = self._load(self.lineage.key(self.head, "modisco_patterns"))
+        path.write_bytes(patterns.naming_rows_of(self.pooled.locus_id).h5)
 
     def _write_report(self, path: Path) -> None:
         copy_report(self._load(self.lineage.key(self.head, "modisco_report")), path)

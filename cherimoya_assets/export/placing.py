@@ -70,8 +70,8 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _replace(new: Path, place: Path, staging: Path) -> None:
-    if place.is_dir() and not place.is_symlink():
-        # A folder cannot be renamed over another one; the old one leaves first.
+    if place.is_dir():
+        # A folder cannot be renamed over another one, nor over a link to one; the old one, or the link, leaves first.
         os.replace(place, staging / f"replaced-{uuid.uuid4().hex}")
     os.replace(new, place)
 
@@ -80,7 +80,7 @@ def _names_in(record: Path) -> Sequence[str]:
     """What an earlier export wrote, by its record; nothing where there is none."""
     try:
         names = json.loads(record.read_text())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ()
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else ()
 

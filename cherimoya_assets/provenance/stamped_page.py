@@ -49,6 +49,6 @@ def read_page_stamp(page: bytes) -> PageStamp | None:
     try:
         raw = json.loads(found[1])
         stamp, sha256 = dict(raw["stamp"]), raw["page_sha256"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return PageStamp(stamp, hashlib.sha256(BLOCK.sub(b"", page)).hexdigest() == sha256)

@@ -24,6 +24,7 @@ from cherimoya_assets.analysis.run_comparison import (
     HeadDifference,
     RunDifference,
 )
+from cherimoya_assets.printable import printable
 from cherimoya_assets.reports.contribution_logo import LETTERS, contribution_logo
 from cherimoya_assets.reports.experiment_report import count, number
 from cherimoya_assets.reports.page_style import page_style
@@ -109,8 +110,7 @@ def comparison_text(difference: RunDifference) -> str:
             for row in found.seqlets.itertuples()
         ]
         parts.append("\n".join(lines))
-    text = "\n\n".join(parts)
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+    return printable("\n\n".join(parts))
 
 
 def sentence(difference: RunDifference) -> str:
