@@ -212,7 +212,7 @@ class SequenceModel:
         cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
         benchmark, deterministic = cudnn.benchmark, cudnn.deterministic
         threads = torch.get_num_threads()
-        torch.set_num_threads(model_threads())
+        torch.set_num_threads(_threads())
         torch.set_float32_matmul_precision("high" if self.kind == "cherimoya" else "highest")
         cudnn.benchmark, cudnn.deterministic = False, True
         try:
@@ -229,7 +229,7 @@ def load_model(file: ModelFileLike, device: str = "cpu") -> SequenceModel:
     Raises:
         ModelError: missing, damaged, of another kind, or pickled and not trusted; says what to do.
     """
-    model_threads()
+    _threads()
     if file.path.exists() and not (file.path.is_file() or file.path.is_dir()):
         # A pipe or /dev/zero would be read for ever.
         raise ModelError(f"{file.path}: cannot be read (not a regular file). Name the checkpoint itself.")
@@ -256,11 +256,11 @@ def load_model(file: ModelFileLike, device: str = "cpu") -> SequenceModel:
 
 
 @cache
-def model_threads() -> int:
-    """The number of threads that models compute with: torch's when this was first asked."""
+def _threads() -> int:
+    """Torch's number of threads when this was first asked."""
     import torch
 
-    return int(torch.get_nummodel_threads())
+    return int(torch.get_num_threads())
 
 
 def _cherimoya(path: Path, content: bytes, fingerprint: str, device: str) -> SequenceModel:
