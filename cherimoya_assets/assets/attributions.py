@@ -65,7 +65,7 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
     def attributions(context: dg.AssetExecutionContext, gpu: GPUResource, sequences: SequenceBlock):
         watch, chrom = Stopwatch(), context.partition_key
         heads = tuple(head for head in lineage.heads if keys[head] in context.selected_asset_keys)
-        with reader_errors(), gpu.lease(experiment.device, context.log.info, context.run.run_id) as device:
+        with reader_errors(), gpu.lease(experiment.device, context.log.info) as device:
             inputs = current_inputs(lineage, keys[heads[0]], chrom)
             models = {fold: gpu.load(file, device) for fold, file in experiment.model.items()}
             blocks, reports = attribute(

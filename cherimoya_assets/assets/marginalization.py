@@ -103,7 +103,7 @@ def effects_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
     )
     def marginalization_effects_(context: dg.AssetExecutionContext, gpu: GPUResource, backgrounds: Backgrounds):
         watch, chrom = Stopwatch(), context.partition_key
-        with reader_errors(), gpu.lease(experiment.device, context.log.info, context.run.run_id) as device:
+        with reader_errors(), gpu.lease(experiment.device, context.log.info) as device:
             inputs = current_inputs(lineage, key, chrom)
             models = {fold: gpu.load(file, device) for fold, file in experiment.model.items()}
             motifs = read_motifs(lineage.marginalize_motif_file)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from cherimoya_assets.analysis.models import ModelFileLike, SequenceModel, load_model
 from cherimoya_assets.errors import DeviceError
@@ -30,12 +30,17 @@ class GPUResource(dg.ConfigurableResource):
         description="auto, cpu, cuda or cuda:N for every experiment; empty: what each experiment file says.",
     )
 
+    _run: str = PrivateAttr(default="")
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        self._run = context.run.run_id if context.run is not None else ""
+
     @contextmanager
-    def lease(self, requested: str, log: Callable[[str], None], run: str = "") -> Iterator[str]:
+    def lease(self, requested: str, log: Callable[[str], None]) -> Iterator[str]:
         """The device to use, this resource's or else the experiment's; a GPU is ours alone until the block ends.
 
-        `auto` and `cuda` take whichever visible GPU is free, `cuda:N` that one; all wait their turn. `run` tells
-        those who wait for us who we are. A CPU is shared.
+        `auto` and `cuda` take whichever visible GPU is free, `cuda:N` that one; all wait their turn, and `log` says
+        for whom. A CPU is shared.
 
         Raises:
             DeviceError: a GPU was asked for that is not there. Nothing has been computed then.
@@ -46,7 +51,7 @@ class GPUResource(dg.ConfigurableResource):
             yield chosen
             return
         wanted = [chosen] if ":" in requested else [f"cuda:{index}" for index in range(_gpu_count())]
-        with lease([physical_device(device) for device in wanted], run, log) as index:
+        with lease([physical_device(device) for device in wanted], self._run, log) as index:
             if wanted[index] != chosen:
                 log(f"device {requested} is {_describe(wanted[index])}: the others are taken")
             try:

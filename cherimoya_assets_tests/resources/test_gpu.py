@@ -136,9 +136,11 @@ def test_a_certain_device_is_waited_for_while_others_are_free(machine):
         if sentence.startswith("waiting"):
             raise KeyboardInterrupt(sentence)
 
+    resource = GPUResource()
+    resource.setup_for_execution(SimpleNamespace(run=SimpleNamespace(run_id="the-run-that-has-it")))
     with (
-        GPUResource().lease("cuda:1", print, "the run that has it"),
-        pytest.raises(KeyboardInterrupt, match=rf"held by pid {os.getpid()}, run the run that has it, since"),
+        resource.lease("cuda:1", print),
+        pytest.raises(KeyboardInterrupt, match=rf"held by pid {os.getpid()}, run the-run-that-has-it, since"),
         leased("cuda:1", interrupt),
     ):
         pytest.fail("two have it")
