@@ -6,6 +6,7 @@ themselves (`mutagenesis/` and `deep_lift.py`). Same numbers as `cherimoya attri
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cherimoya_assets.analysis.deep_lift import check_supported, deep_lift_shap
+from cherimoya_assets.analysis.attribution_chunks import (
+    Chunks,
+    ModelScores,
+    Resumed,
+    chunk_rows,
+    computed_on,
+    fingerprints,
+)
+from cherimoya_assets.analysis.deep_lift import check_supported, deep_lift_locus_by_locus
 from cherimoya_assets.analysis.models import SequenceModel
-from cherimoya_assets.analysis.mutagenesis import TOLERANCE, saturation_mutagenesis
+from cherimoya_assets.analysis.mutagenesis import TOLERANCE, locus_by_locus
+from cherimoya_assets.analysis.mutagenesis.local_edits import is_windowed
 from cherimoya_assets.analysis.one_hot import SequenceBlock
 from cherimoya_assets.errors import ModelError
 
@@ -89,6 +99,8 @@ def attribute(
     warning_threshold: float | None,
     fast: bool,
     progress: Callable[[int, int], None] | None = None,
+    chunks: Chunks | None = None,
+    resumed: Callable[[Resumed], None] | None = None,
 ) -> tuple[dict[str, AttributionBlock], dict[str, dict[str, Any]]]:
     """Attribute the windows of one chromosome with every fold and average over folds.
 
@@ -103,7 +115,11 @@ def attribute(
         batch_size: None takes what suits the device.
         dtype, device: how and where the models compute.
         n_shuffles, random_state, warning_threshold, fast: as in `cherimoya attribute`, for DeepLIFT/SHAP only.
-        progress: called with (done, total), in loci, over all folds.
+        progress: called with (done, total), in loci, over all folds, after each locus that was computed; loci that were
+            there already are among the done.
+        chunks: where finished chunks of loci are kept while the rest is computed, and looked for before anything is;
+            None keeps nothing. The blocks have the same bytes either way.
+        resumed: called before anything is computed where something was there already.
 
     Returns:
         A block for each head, and for each head a report of plain numbers and words: the algorithm, and under "folds"
@@ -112,6 +128,7 @@ def attribute(
     Raises:
         ModelError: no fold, or a model whose window, groups or dtype do not fit, before anything is computed; and
             what the method raises.
+        DeviceError: the device has not the memory for one sequence at a time.
     """
     if not models:
         raise ModelError("no model was given; attributions are the mean over one or more folds. Name one in `model`.")
@@ -124,50 +141,51 @@ def attribute(
             check_supported(model, outputs, group, dtype)
     start = length // 2 - attr_window // 2
     end = start + attr_window
+    of_algorithm: dict[str, Any] = (
+        {"tolerance": tolerance}
+        if algorithm == "saturation_mutagenesis"
+        else {"n_shuffles": n_shuffles, "random_state": random_state, "fast": fast}
+    )
+    found: dict[str, ModelScores] = {}
+    for fold, model in sorted(models.items()):
+        windowed = algorithm == "saturation_mutagenesis" and is_windowed(model, tolerance, dtype)
+        decisive = {
+            "algorithm": algorithm,
+            **of_algorithm,
+            "model": model.fingerprint,
+            "kind": model.kind,
+            "span": [start, end],
+            "heads": list(outputs),
+            "group": group,
+            "dtype": dtype,
+            "computed_on": computed_on(model, device, shared_sums=not windowed),
+        }
+        names = fingerprints(block.one_hot, decisive) if chunks is not None else []
+        found[fold] = ModelScores(names, outputs, (n, 4, attr_window), chunks)
+    there = [n - len(scores.missing) for scores in found.values()]
+    if resumed is not None and sum(there):
+        of_chunks = len(models) * len(chunk_rows(n))
+        resumed(Resumed(sum(scores.resumed for scores in found.values()), of_chunks, sum(there), len(models) * n))
     # float64, so that the mean hangs on the folds and not on the order in which they are added.
     sums = {head: np.zeros((n, 4, attr_window), dtype=np.float64) for head in outputs}
     folds: dict[str, dict[str, Any]] = {}
-    for number, fold in enumerate(sorted(models)):
-
-        def advance(done: int, _: int, before: int = number * n) -> None:
-            if progress is not None:
-                progress(before + done, len(models) * n)
-
+    done = sum(there)
+    for fold in sorted(models):
+        scores, began = found.pop(fold), time.perf_counter()
+        X = block.one_hot if len(scores.missing) == n else block.one_hot[scores.missing]
+        arguments: dict[str, Any] = {"group": group, "batch_size": batch_size, "dtype": dtype, "device": device}
         if algorithm == "saturation_mutagenesis":
-            result = saturation_mutagenesis(
-                models[fold],
-                block.one_hot,
-                start,
-                end,
-                tuple(outputs),
-                group=group,
-                tolerance=tolerance,
-                batch_size=batch_size,
-                dtype=dtype,
-                device=device,
-                progress=advance,
-            )
-            scores = result.scores
-            folds[fold] = {"engine": result.engine, **result.report}
+            work = locus_by_locus(models[fold], X, start, end, tuple(outputs), **of_algorithm, **arguments)
         else:
-            scores, folds[fold] = deep_lift_shap(
-                models[fold],
-                block.one_hot,
-                start,
-                end,
-                outputs,
-                group=group,
-                batch_size=batch_size,
-                dtype=dtype,
-                device=device,
-                n_shuffles=n_shuffles,
-                random_state=random_state,
-                warning_threshold=warning_threshold,
-                fast=fast,
-                progress=advance,
-            )
+            arguments["warning_threshold"] = warning_threshold
+            work = deep_lift_locus_by_locus(models[fold], X, start, end, outputs, **of_algorithm, **arguments)
+        for _ in scores.fill(work):
+            done += 1
+            if progress is not None:
+                progress(done, len(models) * n)
+        folds[fold] = scores.report(work, time.perf_counter() - began)
         for head in outputs:
-            sums[head] += scores[head]
+            sums[head] += scores.scores[head]
     kept = block.kept
     one_hot = np.ascontiguousarray(block.one_hot[:, :, start:end])
     locus_id = kept["locus_id"].to_numpy(dtype=np.str_)

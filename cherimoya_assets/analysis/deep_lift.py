@@ -12,14 +12,16 @@ module uses `cherimoya._deep_lift_shap_engine.Engine` of cherimoya 0.3.1.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cherimoya_assets.errors import ModelError
+from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, ScoredLocus, collect
+from cherimoya_assets.analysis.memory import Batch
+from cherimoya_assets.errors import DeviceError, ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -69,20 +71,55 @@ def deep_lift_shap(
     Raises:
         ModelError: several outputs would have to be attributed at once, bpnet-lite is asked for a dtype that it
             cannot take, or the fast path does not agree with the default one on the first sequence.
+        DeviceError: the device has not the memory for the smallest step.
     """
+    work = deep_lift_locus_by_locus(
+        model,
+        X,
+        start,
+        end,
+        outputs,
+        group=group,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
+        n_shuffles=n_shuffles,
+        random_state=random_state,
+        warning_threshold=warning_threshold,
+        fast=fast,
+    )
+    return collect(work, (len(X), 4, end - start), outputs, progress)
+
+
+def deep_lift_locus_by_locus(
+    model: SequenceModel,
+    X: NDArray[np.int8],
+    start: int,
+    end: int,
+    outputs: Sequence[str],
+    *,
+    group: int | None,
+    batch_size: int | None,
+    dtype: str,
+    device: str,
+    n_shuffles: int,
+    random_state: int,
+    warning_threshold: float | None,
+    fast: bool,
+) -> LocusByLocus:
+    """The same as `deep_lift_shap`, handed over locus by locus while it is computed."""
     check_supported(model, outputs, group, dtype)
-    began = time.perf_counter()
-    report: dict[str, float | int | str] = {"n_shuffles": n_shuffles, "random_state": random_state}
+    batch = Batch(PAIRS if batch_size is None else batch_size)
+    facts: dict[str, float | int | str] = {"n_shuffles": n_shuffles, "random_state": random_state}
     paths: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
     sequences = [_tensor(X[row : row + 1]) for row in range(len(X))]
-    scores = {head: np.zeros((len(X), 4, end - start), dtype=np.float32) for head in outputs}
     with model.numerics():
         for head in outputs:
             paths[head] = _default_path(
                 model,
                 head,
                 group=group,
-                batch_size=PAIRS if batch_size is None else batch_size,
+                batch=batch,
                 dtype=dtype,
                 device=device,
                 n_shuffles=n_shuffles,
@@ -92,15 +129,15 @@ def deep_lift_shap(
             if fast and head == "counts" and model.kind == "cherimoya" and dtype == "float32" and sequences:
                 default = paths[head]
                 paths[head] = _fast_path(model, group, device, n_shuffles, random_state, warning_threshold)
-                report |= _agreement(model, paths[head](sequences[0]), default(sequences[0]))
+                facts |= _agreement(model, paths[head](sequences[0]), default(sequences[0]))
+
+    def loci() -> Generator[ScoredLocus, None, None]:
         for row, sequence in enumerate(sequences):
-            for head in outputs:
-                scores[head][row] = paths[head](sequence)[0, :, start:end].float().numpy()
-            if progress is not None:
-                progress(row + 1, len(X))
-    report["seconds"] = time.perf_counter() - began
-    report["loci_per_second"] = len(X) / float(report["seconds"])
-    return scores, report
+            with model.numerics():
+                scores = {head: paths[head](sequence)[0, :, start:end].float().numpy() for head in outputs}
+            yield ScoredLocus(row, scores)
+
+    return LocusByLocus(facts, loci())
 
 
 def check_supported(model: SequenceModel, outputs: Sequence[str], group: int | None, dtype: str) -> None:
@@ -118,18 +155,27 @@ def check_supported(model: SequenceModel, outputs: Sequence[str], group: int | N
 
 
 def _default_path(
-    model: SequenceModel, head: str, *, group: int | None, warning_threshold: float | None, **arguments: Any
+    model: SequenceModel,
+    head: str,
+    *,
+    group: int | None,
+    batch: Batch,
+    device: str,
+    warning_threshold: float | None,
+    **arguments: Any,
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """tangermeme's DeepLIFT/SHAP with the rules that cherimoya, or bpnet-lite, gives it."""
     if model.kind == "cherimoya":
         from cherimoya.deep_lift_shap import deep_lift_shap as cherimoya_deep_lift_shap
 
-        def attribute_cherimoya(X: torch.Tensor) -> torch.Tensor:
+        def attribute_cherimoya(X: torch.Tensor, size: int) -> torch.Tensor:
             attributed: torch.Tensor = cherimoya_deep_lift_shap(
                 model.module,
                 X,
                 output="logcounts" if head == "counts" else "profile",
                 group=group,
+                batch_size=size,
+                device=device,
                 hypothetical=True,
                 warning_threshold=warning_threshold,
                 fast=False,
@@ -137,7 +183,7 @@ def _default_path(
             )
             return attributed
 
-        return attribute_cherimoya
+        return lambda X: batch.run(partial(attribute_cherimoya, X), device)
 
     from bpnetlite.attribute import deep_lift_shap as bpnet_deep_lift_shap
 
@@ -145,17 +191,19 @@ def _default_path(
     # bpnet-lite's function has no dtype.
     arguments = {name: value for name, value in arguments.items() if name != "dtype"}
 
-    def attribute_bpnet(X: torch.Tensor) -> torch.Tensor:
+    def attribute_bpnet(X: torch.Tensor, size: int) -> torch.Tensor:
         attributed: torch.Tensor = bpnet_deep_lift_shap(
             wrapper,
             X,
+            batch_size=size,
+            device=device,
             hypothetical=True,
             warning_threshold=float("inf") if warning_threshold is None else warning_threshold,
             **arguments,
         )
         return attributed
 
-    return attribute_bpnet
+    return lambda X: batch.run(partial(attribute_bpnet, X), device)
 
 
 def _fast_path(
@@ -180,7 +228,16 @@ def _fast_path(
     )
 
     def attribute(X: torch.Tensor) -> torch.Tensor:
-        attributed: torch.Tensor = engine.run(X).attr
+        import torch
+
+        try:
+            attributed: torch.Tensor = engine.run(X).attr
+        except torch.OutOfMemoryError as error:
+            # A step is one sequence with all its references; smaller steps are the default path's.
+            raise DeviceError(
+                f"{device}: has not enough free memory for one sequence with its {n_shuffles} references at once. "
+                "Set fast to false, which computes fewer at a time, or free memory on the device."
+            ) from error
         return attributed
 
     return attribute

@@ -20,8 +20,15 @@ from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.genome import Genome
 from cherimoya_assets.analysis.loci import KEPT
+from cherimoya_assets.analysis.memory import Batch
 from cherimoya_assets.analysis.models import SequenceModel
-from cherimoya_assets.analysis.mutagenesis.local_edits import TOLERANCE, LocalEdit, is_windowed, local_edit_effects
+from cherimoya_assets.analysis.mutagenesis.local_edits import (
+    TOLERANCE,
+    LocalEdit,
+    first_batch,
+    is_windowed,
+    local_edit_effects,
+)
 from cherimoya_assets.analysis.one_hot import encode
 from cherimoya_assets.analysis.side_by_side import each_alone
 from cherimoya_assets.analysis.tables import typed_table
@@ -215,6 +222,7 @@ def marginalization_effects(
     Raises:
         InputError: a motif is longer than the window.
         ModelError: no fold, a model whose window or dtype does not fit, or folds that predict different things.
+        DeviceError: the device has not the memory for one sequence at a time.
     """
     consensus = {name: consensus_sequence(matrix) for name, matrix in motifs.items()}
     for name, sequence in consensus.items():
@@ -242,14 +250,20 @@ def marginalization_effects(
     scores = np.zeros((len(ids), len(motifs) + 1, groups))
     edits = insertions(in_window, list(consensus.values()))
     places = list(backgrounds.table[["chrom", "window_start"]].itertuples(index=False))
-    folds = [model for _, model in sorted(models.items())]
+    folds = [
+        (
+            model,
+            first_batch(model, in_window, tolerance=tolerance, dtype=dtype, device=device, batch_size=batch_size),
+        )
+        for _, model in sorted(models.items())
+    ]
 
     def predict(k: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
         where, start = places[k]
         X = encode(genome.fetch(where, int(start), int(start) + in_window))
-        return [_predict(model, X, edits, tolerance, batch_size, device, dtype) for model in folds]
+        return [_predict(model, X, edits, tolerance, batch, device, dtype) for model, batch in folds]
 
-    if all(is_windowed(model, tolerance, dtype) for model in folds):
+    if all(is_windowed(model, tolerance, dtype) for model, _ in folds):
         made = each_alone(predict, len(places), device)
     else:
         made = ((k, predict(k)) for k in range(len(places)))
@@ -306,13 +320,13 @@ def _predict(
     background: NDArray[np.int8],
     edits: Sequence[LocalEdit],
     tolerance: float,
-    batch_size: int | None,
+    batch: Batch,
     device: str,
     dtype: str,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Softmaxed profiles (n, channels, length), log counts and profile scores (n, groups); row 0 is before."""
     predicted = local_edit_effects(
-        model, background, edits, tolerance=tolerance, batch_size=batch_size, dtype=dtype, device=device
+        model, background, edits, tolerance=tolerance, batch=batch, dtype=dtype, device=device
     )
     scores = []
     for logits in np.split(predicted.logits, np.cumsum(model.signal_groups)[:-1], axis=1):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cherimoya_assets.analysis import attributions as analysis
+from cherimoya_assets.analysis.mutagenesis import saturation_mutagenesis
 from cherimoya_assets.analysis.one_hot import one_hot_sequences
 from cherimoya_assets.assets.attributions import CHECKS, check_names
 from cherimoya_assets.assets.lineage import ExperimentLineage
@@ -57,7 +58,7 @@ def test_what_is_stored_is_the_mean_over_both_folds(lineage):
     materialized = {event.asset_key: event for event in result.asset_materializations_for_node("tiny__attributions")}
     block, models = sequences(lineage), [load_model(file) for file in lineage.experiment.model.values()]
     start = IN_WINDOW // 2 - ATTR_WINDOW // 2
-    each = [analysis.saturation_mutagenesis(model, block.one_hot, start, start + ATTR_WINDOW) for model in models]
+    each = [saturation_mutagenesis(model, block.one_hot, start, start + ATTR_WINDOW) for model in models]
     for head in lineage.heads:
         key = lineage.key(head, "attributions")
         expected = np.mean([fold.scores[head] for fold in each], axis=0, dtype=np.float64).astype(np.float32)
@@ -69,7 +70,7 @@ def test_what_is_stored_is_the_mean_over_both_folds(lineage):
 
 
 def test_a_missing_fold_fails_before_anything_is_computed(lineage, monkeypatch):
-    monkeypatch.setattr(analysis, "saturation_mutagenesis", lambda *_, **__: pytest.fail("something was computed"))
+    monkeypatch.setattr(analysis, "locus_by_locus", lambda *_, **__: pytest.fail("something was computed"))
     missing = lineage.experiment.model["b"].path
     missing.unlink()
     with pytest.raises(dg.Failure, match=rf"{missing.name}: cannot be read \(No such file or directory\)"):
@@ -78,13 +79,13 @@ def test_a_missing_fold_fails_before_anything_is_computed(lineage, monkeypatch):
 
 
 def test_one_head_alone_is_computed_and_stored_alone(lineage, monkeypatch):
-    asked, mutagenesis = [], analysis.saturation_mutagenesis
+    asked, mutagenesis = [], analysis.locus_by_locus
 
     def listening(model, X, start, end, outputs, **arguments):
         asked.append(outputs)
         return mutagenesis(model, X, start, end, outputs, **arguments)
 
-    monkeypatch.setattr(analysis, "saturation_mutagenesis", listening)
+    monkeypatch.setattr(analysis, "locus_by_locus", listening)
     materialize(lineage, "profile")
     assert asked == [("profile",), ("profile",)]
     assert (stored(lineage, "counts"), stored(lineage, "profile")) == (False, True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, collect
 from cherimoya_assets.analysis.mutagenesis.local_edits import (
     TOLERANCE,
     EditedPredictions,
@@ -31,6 +32,7 @@ __all__ = [
     "LocalEdit",
     "MutagenesisResult",
     "local_edit_effects",
+    "locus_by_locus",
     "saturation_mutagenesis",
 ]
 
@@ -70,10 +72,40 @@ def saturation_mutagenesis(
     Returns:
         Scores that do not depend, bit for bit, on which other sequences are in `X`.
     """
-    if is_windowed(model, tolerance, dtype):
-        from cherimoya_assets.analysis.mutagenesis.windowed.saturation import mutate as mutate_windowed
+    work = locus_by_locus(
+        model,
+        X,
+        start,
+        end,
+        outputs,
+        group=group,
+        tolerance=tolerance,
+        batch_size=batch_size,
+        dtype=dtype,
+        device=device,
+    )
+    scores, report = collect(work, (len(X), 4, end - start), outputs, progress)
+    return MutagenesisResult(scores, report.pop("engine"), report)
 
-        return mutate_windowed(
+
+def locus_by_locus(
+    model: SequenceModel,
+    X: NDArray[np.int8],
+    start: int,
+    end: int,
+    outputs: Sequence[str],
+    *,
+    group: int | None,
+    tolerance: float,
+    batch_size: int | None,
+    dtype: str,
+    device: str,
+) -> LocusByLocus:
+    """The same as `saturation_mutagenesis`, handed over locus by locus while it is computed."""
+    if is_windowed(model, tolerance, dtype):
+        from cherimoya_assets.analysis.mutagenesis.windowed.saturation import each_locus as windowed_locus
+
+        return windowed_locus(
             model,
             X,
             start,
@@ -83,11 +115,10 @@ def saturation_mutagenesis(
             tolerance=tolerance,
             batch_size=batch_size,
             device=device,
-            progress=progress,
         )
-    from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import mutate
+    from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import each_locus
 
-    return mutate(
+    return each_locus(
         model,
         X,
         start,
@@ -97,5 +128,4 @@ def saturation_mutagenesis(
         batch_size=batch_size,
         dtype=dtype,
         device=device,
-        progress=progress,
     )

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.memory import Batch
+
 if TYPE_CHECKING:
     from cherimoya_assets.analysis.models import SequenceModel
 
@@ -51,7 +53,7 @@ def local_edit_effects(
     edits: Sequence[LocalEdit],
     *,
     tolerance: float = TOLERANCE,
-    batch_size: int | None = None,
+    batch: Batch | None = None,
     dtype: str = "float32",
     device: str = "cpu",
 ) -> EditedPredictions:
@@ -61,11 +63,34 @@ def local_edit_effects(
         model: the model, loaded.
         X: int8 (4, L), one-hot.
         edits: each within the sequence; there may be none.
-        tolerance, batch_size, dtype, device: as in `saturation_mutagenesis`.
+        batch: edited sequences computed together, as `first_batch` begins; whoever has many sequences hands the same
+            one on, so that a size that was too large for the device is not tried again. None: one of its own.
+        tolerance, dtype, device: as in `saturation_mutagenesis`.
+
+    Raises:
+        DeviceError: the device has not the memory for one edited sequence at a time.
     """
+    if batch is None:
+        batch = first_batch(model, X.shape[1], tolerance=tolerance, dtype=dtype, device=device)
     if is_windowed(model, tolerance, dtype) and edits:
-        return _windowed(model, X, edits, tolerance, batch_size, device)
-    return _dense(model, X, edits, batch_size, dtype, device)
+        return _windowed(model, X, edits, tolerance, batch, device)
+    return _dense(model, X, edits, batch, dtype, device)
+
+
+def first_batch(
+    model: SequenceModel, length: int, *, tolerance: float, dtype: str, device: str, batch_size: int | None = None
+) -> Batch:
+    """What `local_edit_effects` begins with: `batch_size`, or what suits the device."""
+    if batch_size is not None:
+        return Batch(batch_size)
+    if is_windowed(model, tolerance, dtype):
+        import torch
+
+        from cherimoya_assets.analysis.mutagenesis.windowed.memory import edits_at_once
+        from cherimoya_assets.analysis.mutagenesis.windowed.network import read_network
+
+        return Batch(edits_at_once(read_network(model.module, torch.float32, device), length, device))
+    return Batch(model.batch_size(length, device))
 
 
 def is_windowed(model: SequenceModel, tolerance: float, dtype: str) -> bool:
@@ -86,13 +111,12 @@ def _windowed(
     X: NDArray[np.int8],
     edits: Sequence[LocalEdit],
     tolerance: float,
-    batch_size: int | None,
+    batch: Batch,
     device: str,
 ) -> EditedPredictions:
     import torch
 
     from cherimoya_assets.analysis.mutagenesis.windowed.engine import edit_effects
-    from cherimoya_assets.analysis.mutagenesis.windowed.memory import edits_at_once
     from cherimoya_assets.analysis.mutagenesis.windowed.network import full_precision, read_network
 
     network = read_network(model.module, torch.float32, device)
@@ -105,7 +129,7 @@ def _windowed(
             ("counts", "profile"),
             group=None,
             tolerance=tolerance,
-            batch_size=batch_size or edits_at_once(network, X.shape[1], device),
+            batch=batch,
             keep_logits=True,
         )
     if effects.logits is None or effects.log_counts is None:
@@ -123,19 +147,19 @@ def _dense(
     model: SequenceModel,
     X: NDArray[np.int8],
     edits: Sequence[LocalEdit],
-    batch_size: int | None,
+    batch: Batch,
     dtype: str,
     device: str,
 ) -> EditedPredictions:
     import torch
     from tangermeme.predict import predict
 
+    sequences = torch.from_numpy(edited(X, edits))
+
+    def predicted(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, log_counts = predict(model.with_controls(), sequences, batch_size=size, dtype=dtype, device=device)
+        return logits, log_counts
+
     with model.numerics():
-        logits, log_counts = predict(
-            model.with_controls(),
-            torch.from_numpy(edited(X, edits)),
-            batch_size=batch_size or model.batch_size(X.shape[1], device),
-            dtype=dtype,
-            device=device,
-        )
+        logits, log_counts = batch.run(predicted, device)
     return EditedPredictions(logits.double().numpy(), log_counts.double().numpy(), {"engine": "dense"})

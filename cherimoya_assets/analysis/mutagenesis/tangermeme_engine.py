@@ -6,14 +6,15 @@ another way to compute them.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cherimoya_assets.analysis.mutagenesis.result import MutagenesisResult
+from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, ScoredLocus
+from cherimoya_assets.analysis.memory import Batch
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from cherimoya_assets.analysis.models import SequenceModel
 
 
-def mutate(
+def each_locus(
     model: SequenceModel,
     X: NDArray[np.int8],
     start: int,
@@ -32,9 +33,8 @@ def mutate(
     batch_size: int | None,
     dtype: str,
     device: str,
-    progress: Callable[[int, int], None] | None,
-) -> MutagenesisResult:
-    """See `cherimoya_assets.analysis.mutagenesis.saturation_mutagenesis`.
+) -> LocusByLocus:
+    """See `cherimoya_assets.analysis.mutagenesis.locus_by_locus`.
 
     Loci are given to tangermeme one at a time: kernels round differently for batches of different shape, and a locus
     must not change with its neighbours. tangermeme's fastISM (`fast=True`) is not used for the same reason: whether it
@@ -44,30 +44,31 @@ def mutate(
     import torch
     from tangermeme.saturation_mutagenesis import saturation_mutagenesis
 
-    batch = model.batch_size(X.shape[-1], device) if batch_size is None else batch_size
+    batch = Batch(model.batch_size(X.shape[-1], device) if batch_size is None else batch_size)
     wrapper = model.score_wrapper(outputs, group)
-    scores = {head: np.zeros((len(X), 4, end - start), dtype=np.float32) for head in outputs}
-    began = time.perf_counter()
-    with model.numerics():
+
+    def predicted(row: int, size: int) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
+        y0, y_hat = saturation_mutagenesis(
+            wrapper,
+            torch.from_numpy(X[row : row + 1]),
+            start=start,
+            end=end,
+            batch_size=size,
+            raw_outputs=True,
+            dtype=dtype,
+            device=device,
+            fast=False,
+        )
+        return y0, y_hat
+
+    def loci() -> Generator[ScoredLocus, None, None]:
         for row in range(len(X)):
-            y0, y_hat = saturation_mutagenesis(
-                wrapper,
-                torch.from_numpy(X[row : row + 1]),
-                start=start,
-                end=end,
-                batch_size=batch,
-                raw_outputs=True,
-                dtype=dtype,
-                device=device,
-                fast=False,
-            )
-            for head, before, after in zip(outputs, y0, y_hat, strict=True):
-                scores[head][row] = centred_effects(before, after).numpy()
-            if progress is not None:
-                progress(row + 1, len(X))
-    seconds = time.perf_counter() - began
-    report = {"batch_size": batch, "seconds": seconds, "loci_per_second": len(X) / seconds if seconds else 0.0}
-    return MutagenesisResult(scores, "tangermeme", report)
+            with model.numerics():
+                y0, y_hat = batch.run(partial(predicted, row), device)
+                effects = [centred_effects(before, after) for before, after in zip(y0, y_hat, strict=True)]
+            yield ScoredLocus(row, {head: effect.numpy() for head, effect in zip(outputs, effects, strict=True)})
+
+    return LocusByLocus({"engine": "tangermeme", "batch_size": batch.size}, loci())
 
 
 def centred_effects(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cherimoya_assets.analysis.mutagenesis import MutagenesisResult, saturation_mutagenesis, tangermeme_engine
+from cherimoya_assets.analysis.mutagenesis import MutagenesisResult, saturation_mutagenesis
 from cherimoya_assets.analysis.mutagenesis.windowed import engine
 from cherimoya_assets.analysis.mutagenesis.windowed.engine import FEW_EDITS
 from cherimoya_assets_tests.analysis.mutagenesis.dense_truth import hypothetical, relative_error
@@ -87,17 +87,8 @@ class TestTrainedModel:
     def test_not_worse_than_tangermeme_in_float32(self, demo, windowed):
         for row in (0, demo.names.index("the weakest negative"), demo.names.index("poly-CG")):
             theirs = [
-                tangermeme_engine.mutate(
-                    demo_model(),
-                    demo.X[row : row + 1],
-                    position,
-                    position + 1,
-                    HEADS,
-                    group=0,
-                    batch_size=None,
-                    dtype="float32",
-                    device="cpu",
-                    progress=None,
+                saturation_mutagenesis(
+                    demo_model(), demo.X[row : row + 1], position, position + 1, HEADS, group=0, tolerance=0
                 ).scores
                 for position in range(START, END, STEP)
             ]

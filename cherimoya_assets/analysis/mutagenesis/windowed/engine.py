@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.memory import Batch, does_not_fit
 from cherimoya_assets.analysis.mutagenesis.local_edits import LocalEdit
 from cherimoya_assets.analysis.mutagenesis.windowed.outside import choose_nodes, first_order, with_nodes
 from cherimoya_assets.analysis.mutagenesis.windowed.read_out import counts_effects, profile_effects
@@ -94,7 +95,7 @@ def edit_effects(
     *,
     group: int | None,
     tolerance: float,
-    batch_size: int,
+    batch: Batch,
     keep_logits: bool = False,
 ) -> tuple[Reference, EditEffects]:
     """The effects of edits of one sequence.
@@ -103,17 +104,23 @@ def edit_effects(
         network: the weights; their dtype and device are those of the computation.
         X: int8 (4, L), one-hot. edits: at least one, each within the sequence.
         heads: of "counts" and "profile", at least one. group: the signal group, None for all.
-        tolerance: the largest relative error of the checked edits that is accepted. batch_size: edits swept together.
+        tolerance: the largest relative error of the checked edits that is accepted. batch: edits swept together.
         keep_logits: return the changes of the logits, which are large.
 
     Returns:
         The pass over the unedited sequence, and the effects.
+
+    Raises:
+        DeviceError: the device has not the memory for one edit at a time.
     """
     import torch
 
-    with torch.no_grad(), one_blas_thread():
-        sequence = _Sequence(network, X, edits, heads, group, batch_size, keep_logits)
-        return sequence.reference, sequence.effects(tolerance)
+    try:
+        with torch.no_grad(), one_blas_thread():
+            sequence = _Sequence(network, X, edits, heads, group, batch, keep_logits)
+            return sequence.reference, sequence.effects(tolerance)
+    except torch.OutOfMemoryError as error:
+        raise does_not_fit(str(network.stem.device), error) from error
 
 
 class _Sequence:
@@ -126,14 +133,14 @@ class _Sequence:
         edits: Sequence[LocalEdit],
         heads: Collection[str],
         group: int | None,
-        batch_size: int,
+        batch: Batch,
         keep_logits: bool,
     ) -> None:
         import torch
 
         self.network, self.edits, self.group = network, edits, group
         self.heads = tuple(head for head in ("counts", "profile") if head in heads)
-        self.batch_size, self.keep_logits = batch_size, keep_logits
+        self.batch, self.keep_logits = batch, keep_logits
         self.X = torch.from_numpy(X).to(network.stem)
         self.reference = reference_pass(network, self.X)
 
@@ -188,9 +195,9 @@ class _Sequence:
         """Sweep the chosen edits in batches; the batch is halved where the device has not the memory."""
         import torch
 
-        parts, done, size = [], 0, self.batch_size
+        parts, done, device = [], 0, str(self.network.stem.device)
         while done < len(chosen):
-            batch = chosen[done : done + size]
+            batch = chosen[done : done + self.batch.size]
             if not dense:
                 batch = self._next_batch(batch)
             try:
@@ -198,9 +205,10 @@ class _Sequence:
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise
-                size = self.batch_size = len(batch) // 2
+            else:
+                done += len(batch)
                 continue
-            done += len(batch)
+            self.batch.halve(len(batch), device)
         return _joined(parts)
 
     def _next_batch(self, chosen: Sequence[int]) -> Sequence[int]:

@@ -6,15 +6,16 @@ is computed (`engine.py`).
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, ScoredLocus
+from cherimoya_assets.analysis.memory import Batch
 from cherimoya_assets.analysis.mutagenesis.local_edits import LocalEdit
-from cherimoya_assets.analysis.mutagenesis.result import MutagenesisResult
 from cherimoya_assets.analysis.mutagenesis.windowed.engine import Check, edit_effects
 from cherimoya_assets.analysis.mutagenesis.windowed.memory import edits_at_once, mean_window
 from cherimoya_assets.analysis.mutagenesis.windowed.network import full_precision, read_network
@@ -29,7 +30,7 @@ MOST_NAMED = 20
 """Loci that a sentence about fallbacks lists before it says how many more there are."""
 
 
-def mutate(
+def each_locus(
     model: SequenceModel,
     X: NDArray[np.int8],
     start: int,
@@ -40,42 +41,36 @@ def mutate(
     tolerance: float,
     batch_size: int | None,
     device: str,
-    progress: Callable[[int, int], None] | None,
-) -> MutagenesisResult:
-    """See `cherimoya_assets.analysis.mutagenesis.saturation_mutagenesis`."""
+) -> LocusByLocus:
+    """See `cherimoya_assets.analysis.mutagenesis.locus_by_locus`."""
     import torch
 
     network = read_network(model.module, torch.float32, device)
     length = X.shape[2]
     # A batch's window is as wide as its edits lie apart: more than a fifth of what one edit needs is not worth it.
     apart = 3 * max(1, mean_window(network, length) // 5)
-    size = batch_size or min(edits_at_once(network, length, device), apart)
-    scores = {head: np.zeros((len(X), 4, end - start), dtype=np.float32) for head in outputs}
-    checks: dict[int, Check] = {}
+    batch = Batch(batch_size or min(edits_at_once(network, length, device), apart))
 
-    def attribute(row: int) -> tuple[dict[str, NDArray[np.float32]], Check]:
+    def attribute(row: int) -> ScoredLocus:
         bases, positions = np.nonzero(X[row, :, start:end].T == 0)[::-1]
         edits = [LocalEdit(start + int(p), BASES[:, b : b + 1]) for b, p in zip(bases, positions, strict=True)]
-        _, effects = edit_effects(network, X[row], edits, outputs, group=group, tolerance=tolerance, batch_size=size)
+        _, effects = edit_effects(network, X[row], edits, outputs, group=group, tolerance=tolerance, batch=batch)
         table = {head: _hypothetical(effects.scores[head], bases, positions, end - start) for head in outputs}
-        return table, effects.check
+        return ScoredLocus(row, table, asdict(effects.check))
 
-    began = time.perf_counter()
-    with full_precision():
-        for row, (table, check) in each_alone(attribute, len(X) if end > start else 0, device):
-            checks[row] = check
-            for head in outputs:
-                scores[head][row] = table[head]
-            if progress is not None:
-                progress(len(checks), len(X))
-    seconds = time.perf_counter() - began
-    report: dict[str, float | int | str] = {
-        "batch_size": size,
-        "seconds": seconds,
-        "loci_per_second": len(X) / seconds if seconds else 0.0,
-        **summary(checks, outputs, tolerance),
-    }
-    return MutagenesisResult(scores, "windowed", report)
+    def loci() -> Generator[ScoredLocus, None, None]:
+        if end <= start:
+            nothing = np.zeros((4, 0), dtype=np.float32)
+            yield from (ScoredLocus(row, dict.fromkeys(outputs, nothing)) for row in range(len(X)))
+            return
+        with full_precision():
+            for _, locus in each_alone(attribute, len(X), device):
+                yield locus
+
+    def summarize(checks: Mapping[int, Mapping[str, Any]]) -> Mapping[str, Any]:
+        return summary({row: Check(**check) for row, check in checks.items()}, outputs, tolerance)
+
+    return LocusByLocus({"engine": "windowed", "batch_size": batch.size}, loci(), summarize)
 
 
 def summary(checks: Mapping[int, Check], outputs: Sequence[str], tolerance: float) -> dict[str, float | int | str]:

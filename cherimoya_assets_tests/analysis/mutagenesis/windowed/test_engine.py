@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from cherimoya_assets.analysis.memory import Batch
 from cherimoya_assets.analysis.mutagenesis import LocalEdit
 from cherimoya_assets.analysis.mutagenesis.windowed import engine
 from cherimoya_assets.analysis.mutagenesis.windowed.engine import FEW_EDITS, NODES, EditEffects, edit_effects
 from cherimoya_assets.analysis.mutagenesis.windowed.network import read_network
+from cherimoya_assets.errors import DeviceError
 from cherimoya_assets_tests.analysis.mutagenesis import dense_truth
 from cherimoya_assets_tests.analysis.mutagenesis.dense_truth import relative_error
 from cherimoya_assets_tests.analysis.mutagenesis.strong_models import random_sequences, strong_model
@@ -35,7 +37,7 @@ def effects(
     edits=EDITS, heads=HEADS, *, module=None, dtype=torch.float32, tolerance=1.0, group=0, size=24
 ) -> EditEffects:
     network = read_network(strong_model(**SHAPE).module if module is None else module, dtype, "cpu")
-    return edit_effects(network, X, edits, heads, group=group, tolerance=tolerance, batch_size=size)[1]
+    return edit_effects(network, X, edits, heads, group=group, tolerance=tolerance, batch=Batch(size))[1]
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +211,7 @@ class TestMemory:
 
     def test_one_edit_that_does_not_fit_ends_it(self, monkeypatch):
         sizes = self.limited(monkeypatch, 0)
-        with pytest.raises(torch.OutOfMemoryError, match="no more"):
+        with pytest.raises(DeviceError, match=r"^cpu: has not enough free memory for even one .*\(no more\)\. Free"):
             effects(size=8)
         assert sizes[-1] == 1
 
