@@ -96,7 +96,7 @@ def read_record(raw: bytes, place: str) -> RunRecord:
 
 
 def _head(head: str, said: dict[str, Any], arrays: Any) -> RecordedHead:
-    chroms = np.array(said["chroms"], dtype=object)
+    chroms = np.array([str(chrom) for chrom in said["chroms"]], dtype=object)
     return RecordedHead(
         [
             RecordedPattern(str(name), int(n), _numbers(arrays[f"{head}_cwm_{i}"], np.float64, 2, columns=4))
@@ -112,7 +112,7 @@ def _head(head: str, said: dict[str, Any], arrays: Any) -> RecordedHead:
         },
         pd.DataFrame(
             {
-                "chrom": chroms[arrays[f"{head}_seqlet_chrom"]].astype(object),
+                "chrom": chroms[_numbers(arrays[f"{head}_seqlet_chrom"], np.int32, 1)].astype(object),
                 "start": _numbers(arrays[f"{head}_seqlet_start"], np.int64, 1),
                 "end": _numbers(arrays[f"{head}_seqlet_end"], np.int64, 1),
             }

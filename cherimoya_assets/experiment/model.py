@@ -233,7 +233,10 @@ class Experiment(Section):
         if value is None:
             return None
         # Chromosomes named 1, 2, ... are numbers to YAML.
-        return tuple(str(chrom) if isinstance(chrom, int) else chrom for chrom in _one_or_many(value))
+        found = _one_or_many(value)
+        if not isinstance(found, (list, tuple)):
+            return found
+        return tuple(str(chrom) if isinstance(chrom, int) else chrom for chrom in found)
 
     @field_validator("chroms", mode="after")
     @classmethod
@@ -248,8 +251,11 @@ class Experiment(Section):
     @field_validator("output", mode="before")
     @classmethod
     def _heads(cls, value: Any) -> Any:
-        heads = ["counts" if head == "logcounts" else head for head in _one_or_many(value)]
-        return tuple(dict.fromkeys(heads))
+        found = _one_or_many(value)
+        if not isinstance(found, (list, tuple)):
+            return found
+        heads = ["counts" if head == "logcounts" else head for head in found]
+        return tuple(head for place, head in enumerate(heads) if head not in heads[:place])
 
     @field_validator("automation", mode="before")
     @classmethod

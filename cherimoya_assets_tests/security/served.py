@@ -155,9 +155,11 @@ def nginx(folder: Path, port: int, upstream: int, viewer: int) -> Iterator[Path]
     """The shipped configuration with a certificate and passwords of its own; yields the certificate."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-        + ["-keyout", key, "-out", certificate, "-subj", f"/CN={NAME}"]
-        + ["-addext", f"subjectAltName=DNS:{NAME},DNS:{VIEWER_NAME}"],
+        [
+            *("openssl", "req", "-x509", "-nodes", "-days", "2", "-keyout", key, "-out", certificate),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME},DNS:{VIEWER_NAME}"),
+        ],
         check=True,
         capture_output=True,
     )
