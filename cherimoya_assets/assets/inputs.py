@@ -19,6 +19,7 @@ from cherimoya_assets.assets.landing import reader_errors
 from cherimoya_assets.assets.lineage import ExperimentLineage, input_key
 from cherimoya_assets.assets.versions import Versions
 from cherimoya_assets.errors import InputError
+from cherimoya_assets.reports.markdown_text import markdown_text
 
 SHARED_GROUP = "shared_inputs"
 
@@ -72,7 +73,7 @@ def own_inputs(lineage: ExperimentLineage) -> dict[dg.AssetKey, Input]:
             experiment.exclusion_lists, "Regions whose loci are left out (100-bp chunks, as tangermeme does it)."
         )
     files = tuple(model.path for model in experiment.model.values())
-    folds = f"Trained model, folds: {', '.join(experiment.model)}."
+    folds = f"Trained model, folds: {markdown_text(', '.join(experiment.model))}."
     inputs[lineage.key("model")] = Input(files, "pytorch", folds, None, (lineage,))
     return inputs
 
@@ -80,11 +81,11 @@ def own_inputs(lineage: ExperimentLineage) -> dict[dg.AssetKey, Input]:
 def common_inputs(lineage: ExperimentLineage) -> dict[dg.AssetKey, Input]:
     """The inputs that experiments can share."""
     genome = lineage.experiment.sequences
-    described = f"Reference genome {genome.name}."
+    described = f"Reference genome {markdown_text(genome.name)}."
     inputs = {lineage.genome_key: Input((genome,), "fasta", described, lineage.chroms, (lineage,))}
     for path in (lineage.motif_file, lineage.marginalize_motif_file):
         if path is not None:
-            described = f"Motif database {path.name}."
+            described = f"Motif database {markdown_text(path.name)}."
             inputs[input_key("motif_database", path)] = Input((path,), "meme", described, None, (lineage,))
     return inputs
 

@@ -23,6 +23,7 @@ from cherimoya_assets.analysis.effect_summary import effect_summary
 from cherimoya_assets.analysis.marginalization import EffectTable, consensus_sequence
 from cherimoya_assets.errors import InputError
 from cherimoya_assets.reports.contribution_logo import LETTERS, contribution_logo
+from cherimoya_assets.reports.markdown_text import markdown_text
 
 PAGE = "marginalization.html"
 
@@ -93,7 +94,7 @@ def effects_digest(effects: EffectTable, top: int = 10) -> str:
         "|---|---|---|---|",
     ]
     for k in ranked_motifs(effects)[:top]:
-        name = re.sub(r"([\\`*_\[\]()#|<>!~])", r"\\\1", html.escape(effects.motifs[k], quote=False))
+        name = markdown_text(effects.motifs[k])
         said = counts[effects.motifs[k]]
         score = profile[effects.motifs[k]]["mean"]
         lines.append(f"| {name} | {_short(effects.consensus[k])} | {said['mean']} ({said['interval']}) | {score} |")

@@ -27,6 +27,7 @@ from cherimoya_assets.analysis.run_comparison import (
 from cherimoya_assets.printable import printable
 from cherimoya_assets.reports.contribution_logo import LETTERS, contribution_logo
 from cherimoya_assets.reports.experiment_report import count, number
+from cherimoya_assets.reports.markdown_text import markdown_text
 from cherimoya_assets.reports.page_style import page_style
 
 TEMPLATE = Path(__file__).with_name("run_comparison.html.j2")
@@ -82,8 +83,8 @@ def comparison_markdown(difference: RunDifference) -> str:
             told = f"{count(row.after)} ({count(row.gained)} gained, {count(row.lost)} lost)"
             rows.append((f"{head} seqlets of {row.chrom}", count(row.before), told))
     head, *rest = rows
-    lines = [head, *rest[:1], *([_escaped(cell) for cell in row] for row in rest[1:])]
-    return f"{_escaped(sentence(difference))}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [head, *rest[:1], *([markdown_text(cell) for cell in row] for row in rest[1:])]
+    return f"{markdown_text(sentence(difference))}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def comparison_text(difference: RunDifference) -> str:
@@ -170,8 +171,3 @@ def _both(row: object) -> list[tuple[str, int]]:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown takes for text, HTML and table bars included."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+|!&~])", lambda found: f"&#{ord(found[0])};", text)
