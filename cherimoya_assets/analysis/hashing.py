@@ -69,6 +69,14 @@ def combined_sha256(*parts: str) -> str:
     return digest.hexdigest()
 
 
+def file_state(path: Path) -> tuple[str, int, int] | None:
+    """What a file is remembered by: resolved path, size, modification time in nanoseconds. None where there is none."""
+    try:
+        return next((str(resolved), stat.st_size, stat.st_mtime_ns) for resolved, stat in _stats([path]))
+    except OSError:
+        return None
+
+
 def _stats(paths: Sequence[Path]) -> Iterator[tuple[Path, os.stat_result]]:
     for path in paths:
         resolved = path.resolve()

@@ -43,7 +43,7 @@ def annotated_seqlets_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsD
             annotated.table["start"]
         ) == list(seqlets.table["start"])
         yield from land(
-            lineage.store,
+            lineage,
             key,
             annotated,
             stamp=lineage.stamp(STEP, inputs, parameters, "cpu"),

@@ -62,7 +62,7 @@ def attribution_tracks_asset(lineage: ExperimentLineage, head: str) -> dg.Assets
             inputs = current_inputs(lineage, key, None)
             files = render(write, SESSION)
         yield from land(
-            lineage.store,
+            lineage,
             key,
             files,
             stamp=lineage.stamp(STEP, inputs, {}, "cpu"),

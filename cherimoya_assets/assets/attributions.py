@@ -91,7 +91,7 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
         for head in heads:
             block, report = blocks[head], reports[head]
             yield from land(
-                lineage.store,
+                lineage,
                 keys[head],
                 block,
                 stamp=lineage.stamp(STEP, inputs, {**parameters, "head": head, "report": report}, device),

@@ -89,7 +89,7 @@ def experiment_report_asset(lineage: ExperimentLineage, upstream: Sequence[dg.As
 
             report = render(draw, PAGE)
         yield from land(
-            lineage.store,
+            lineage,
             key,
             report,
             stamp=lineage.stamp(STEP, inputs, parameters, "cpu"),

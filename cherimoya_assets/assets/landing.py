@@ -8,6 +8,7 @@ stored before stays.
 
 from __future__ import annotations
 
+import logging
 import resource
 import shlex
 import sys
@@ -20,10 +21,15 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.versions import changed_inputs
 from cherimoya_assets.errors import CherimoyaAssetsError
 from cherimoya_assets.resources.storage import AssetStore, Manifest, Stored
 
 PREVIEW_ROWS = 10
+
+ANALYSIS = "cherimoya_assets.analysis"
+"""The logger that all modules of the analysis are below."""
 
 
 class Stopwatch:
@@ -38,7 +44,7 @@ class Stopwatch:
 
 
 def land(
-    store: AssetStore,
+    lineage: ExperimentLineage,
     key: dg.AssetKey,
     value: Stored,
     *,
@@ -52,12 +58,14 @@ def land(
     """Yield the events of one materialization, or of one refused materialization.
 
     `preview` is the table that the UI shows the first rows of; without one it shows the stored files. `checks` are
-    results for `key`. With `blocking`, one that did not pass with severity ERROR stops the landing.
+    results for `key`. With `blocking`, one that did not pass with severity ERROR stops the landing. The `inputs` of the
+    stamp are what the value was computed from; they must be what there is now.
 
     Raises:
-        dagster.Failure: a blocking check did not pass. Nothing was stored.
+        dagster.Failure: an input changed meanwhile, or a blocking check did not pass. Nothing was stored.
     """
-    failed = [c for c in checks if not c.passed and c.severity == dg.AssetCheckSeverity.ERROR]
+    _refuse_changed_inputs(lineage, key, stamp["inputs"])
+    failed = refusals(checks)
     if blocking and failed:
         yield from checks
         reasons = "; ".join(f"{c.check_name}: {c.description}" for c in failed)
@@ -65,8 +73,8 @@ def land(
             f"{key.to_user_string()} was computed but not stored, because a check did not pass. {reasons}",
             allow_retries=False,
         )
-    stamp = {**stamp, **circumstances(store, key, stamp)}
-    staged = store.stage(value, stamp)
+    stamp = {**stamp, **circumstances(lineage.store, key, stamp)}
+    staged = lineage.store.stage(value, stamp)
     yield dg.MaterializeResult(
         asset_key=key,
         value=staged,
@@ -110,6 +118,46 @@ def check(key: dg.AssetKey, name: str, passed: bool, description: str, *, warn: 
         description=description,
         severity=dg.AssetCheckSeverity.WARN if warn else dg.AssetCheckSeverity.ERROR,
     )
+
+
+def refusals(checks: Sequence[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
+    """Those that stop a landing."""
+    return [c for c in checks if not c.passed and c.severity == dg.AssetCheckSeverity.ERROR]
+
+
+def _refuse_changed_inputs(lineage: ExperimentLineage, key: dg.AssetKey, inputs: Mapping[str, str]) -> None:
+    """Raise a failure that names every input that is not what it was when the computation began."""
+    context = dg.AssetExecutionContext.get()
+    partition = context.partition_key if context.has_partition_key else None
+    with reader_errors():
+        changed = changed_inputs(lineage, key, partition, inputs)
+    if changed:
+        name = "/".join(key.path[1:]) + (f"[{partition}]" if partition is not None else "")
+        raise dg.Failure(
+            f"{' and '.join(changed)} changed while {name} was being computed; nothing was stored. Run it again.",
+            allow_retries=False,
+        )
+
+
+@contextmanager
+def analysis_log(log: logging.Logger) -> Iterator[None]:
+    """While it lasts, what the analysis logs (it knows no Dagster) stands in the log of the step."""
+    handler = _Forward(log)
+    source = logging.getLogger(ANALYSIS)
+    source.addHandler(handler)
+    try:
+        yield
+    finally:
+        source.removeHandler(handler)
+
+
+class _Forward(logging.Handler):
+    def __init__(self, log: logging.Logger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.log(record.levelno, record.getMessage())
 
 
 def stored_files(manifest: Manifest) -> pd.DataFrame:

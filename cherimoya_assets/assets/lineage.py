@@ -20,7 +20,7 @@ from dagster import PreviewWarning
 from pydantic import BaseModel
 
 from cherimoya_assets.analysis.genome import Genome, default_chroms, open_genome
-from cherimoya_assets.analysis.hashing import combined_sha256, file_sha256
+from cherimoya_assets.analysis.hashing import combined_sha256, file_sha256, file_state
 from cherimoya_assets.experiment import Experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets.resources.storage import AssetStore
@@ -97,9 +97,18 @@ class ExperimentLineage:
     def background_files(self) -> tuple[Path, ...]:
         return self.experiment.marginalize.loci or self.experiment.negatives
 
-    @cached_property
+    @property
     def genome(self) -> Genome:
-        return open_genome(self.experiment.sequences, self.home.cache)
+        """The genome as it is now: a process can live long, and the file be replaced meanwhile."""
+        state = file_state(self.experiment.sequences)
+        if self._opened_genome.get("state") != state:
+            self._opened_genome.update(state=state, genome=open_genome(self.experiment.sequences, self.home.cache))
+        genome: Genome = self._opened_genome["genome"]
+        return genome
+
+    @cached_property
+    def _opened_genome(self) -> dict[str, Any]:
+        return {}
 
     @cached_property
     def chroms(self) -> tuple[str, ...]:

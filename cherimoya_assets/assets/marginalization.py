@@ -16,10 +16,10 @@ from cherimoya_assets.analysis.marginalization import (
     pool_effects,
 )
 from cherimoya_assets.analysis.motifs import read_motifs
-from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors
+from cherimoya_assets.assets.landing import Stopwatch, analysis_log, check, land, reader_errors
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.one_hot_sequences import exclusion_regions
-from cherimoya_assets.assets.versions import current_inputs
+from cherimoya_assets.assets.versions import current_inputs, loaded_version
 from cherimoya_assets.progress import Progress
 from cherimoya_assets.reports.folder import render
 from cherimoya_assets.reports.marginalization import effects_digest, write_marginalization_report
@@ -64,7 +64,7 @@ def backgrounds_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
             placed = place_windows(loci, sizes, experiment.in_window, exclusion_regions(lineage), lineage.chroms)
             drawn = draw_backgrounds(lineage.genome, placed, experiment.in_window, **parameters)
         yield from land(
-            lineage.store,
+            lineage,
             key,
             drawn,
             stamp=lineage.stamp(BACKGROUNDS, inputs, {**parameters, "in_window": experiment.in_window}, "cpu"),
@@ -103,9 +103,10 @@ def effects_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
     )
     def marginalization_effects_(context: dg.AssetExecutionContext, gpu: GPUResource, backgrounds: Backgrounds):
         watch, chrom = Stopwatch(), context.partition_key
-        with reader_errors(), gpu.lease(experiment.device, context.log.info) as device:
+        with reader_errors(), analysis_log(context.log), gpu.lease(experiment.device, context.log.info) as device:
             inputs = current_inputs(lineage, key, chrom)
             models = {fold: gpu.load(file, device) for fold, file in experiment.model.items()}
+            inputs["model"] = loaded_version(lineage, models)
             motifs = read_motifs(lineage.marginalize_motif_file)
             effects = marginalization_effects(
                 models,
@@ -125,7 +126,7 @@ def effects_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
         wanted = len(motifs) * len(backgrounds.on(chrom).table) * 2 * groups
         finite = np.isfinite(table[["before", "after"]].to_numpy(float)).all()
         yield from land(
-            lineage.store,
+            lineage,
             key,
             effects,
             stamp=lineage.stamp(
@@ -177,7 +178,7 @@ def report_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 PAGE,
             )
         yield from land(
-            lineage.store,
+            lineage,
             key,
             report,
             stamp=lineage.stamp(REPORT, inputs, {"minimal": minimal}, "cpu"),

@@ -67,7 +67,7 @@ def modisco_patterns_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDe
             matches = patterns_match_genome(key, patterns, pooled, lineage.genome)
         table = patterns.seqlets
         yield from land(
-            lineage.store,
+            lineage,
             key,
             patterns,
             stamp=lineage.stamp(PATTERNS, inputs, parameters, "cpu"),
@@ -112,7 +112,7 @@ def modisco_report_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefi
             inputs = current_inputs(lineage, key, None)
             report = render(lambda folder: modisco_report(patterns, lineage.motif_file, folder, **parameters), PAGE)
         yield from land(
-            lineage.store,
+            lineage,
             key,
             report,
             stamp=lineage.stamp(REPORT, inputs, parameters, "cpu"),

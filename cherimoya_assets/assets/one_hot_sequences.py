@@ -48,7 +48,7 @@ def one_hot_sequences_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
             and counts[KEPT] == len(block.one_hot)
         )
         yield from land(
-            lineage.store,
+            lineage,
             key,
             block,
             stamp=lineage.stamp(STEP, inputs, {"in_window": experiment.in_window}, "cpu"),

@@ -44,7 +44,7 @@ def seqlet_null_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefinit
                 [attributions[chrom].projected for chrom in lineage.chroms], max_seqlet_len=max_seqlet_len
             )
         yield from land(
-            lineage.store,
+            lineage,
             key,
             null,
             stamp=lineage.stamp(NULL, inputs, {"max_seqlet_len": max_seqlet_len, "n_bins": null.n_bins}, "cpu"),
@@ -80,7 +80,7 @@ def seqlets_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefinition:
             found = call_seqlets(attributions, null, **parameters.model_dump())
         n = len(found.table)
         yield from land(
-            lineage.store,
+            lineage,
             key,
             found,
             stamp=lineage.stamp(STEP, inputs, parameters.model_dump(), "cpu"),

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import dagster as dg
 
-from cherimoya_assets.analysis.genome import Genome, open_genome
+from cherimoya_assets.analysis.genome import Genome
+from cherimoya_assets.analysis.hashing import combined_sha256
 from cherimoya_assets.analysis.input_versions import (
     LociVersions,
     contig_versions,
@@ -21,6 +23,7 @@ from cherimoya_assets.analysis.input_versions import (
     loci_versions,
     region_versions,
 )
+from cherimoya_assets.analysis.models import SequenceModel
 from cherimoya_assets.assets.lineage import ExperimentLineage, input_key
 from cherimoya_assets.errors import InputError
 from cherimoya_assets.resources.storage import Manifest
@@ -107,14 +110,8 @@ class Versions:
 
     def whole(self, key: dg.AssetKey) -> str:
         """The version of an input that is a whole: the model, a motif database."""
-        lineage = self.lineage
-        if key == lineage.key("model"):
-            paths = tuple(file.path for file in lineage.experiment.model.values())
-        else:
-            databases = {path for path in (lineage.motif_file, lineage.marginalize_motif_file) if path is not None}
-            paths = tuple(path for path in databases if input_key("motif_database", path) == key)
         try:
-            return lineage.input_version(*paths)
+            return self.lineage.input_version(*input_paths(self.lineage, key))
         except OSError as error:
             raise InputError(
                 f"{error.filename}: cannot be read ({error.strerror}). Restore it or mend the experiment file."
@@ -132,8 +129,7 @@ class Versions:
 
     @cached_property
     def _genome(self) -> Genome:
-        # Not the lineage's: that one was opened when the process began.
-        return open_genome(self.lineage.experiment.sequences, self.lineage.home.cache)
+        return self.lineage.genome
 
     @cached_property
     def _contigs(self) -> Mapping[str, str]:
@@ -155,6 +151,51 @@ class Versions:
 def current_inputs(lineage: ExperimentLineage, key: dg.AssetKey, partition: str | None) -> dict[str, str]:
     """The `inputs` of a stamp as they are now: name to version. See `Versions.inputs`."""
     return Versions(lineage).inputs(key, partition)
+
+
+def changed_inputs(
+    lineage: ExperimentLineage, key: dg.AssetKey, partition: str | None, inputs: Mapping[str, str]
+) -> list[str]:
+    """The inputs of a partition that are not what they were, each with its files: `peaks /x/peaks.bed`.
+
+    Args:
+        inputs: what they were, as `current_inputs` gave it.
+
+    Raises:
+        InputError, Problems: an input cannot be read.
+    """
+    now, changed = Versions(lineage), []
+    for source in sources(lineage, key, partition):
+        if now.version(source) != inputs.get(source.name):
+            if source.observed:
+                named = Source(source.key, observed=True).name
+                changed.append(f"{named} {', '.join(map(str, input_paths(lineage, source.key)))}")
+            else:
+                changed.append(source.name)
+    return list(dict.fromkeys(changed))
+
+
+def loaded_version(lineage: ExperimentLineage, models: Mapping[str, SequenceModel]) -> str:
+    """The version of the models that were loaded: of the very bytes, which a replaced file may no longer hold."""
+    return combined_sha256(*(models[fold].fingerprint for fold in lineage.experiment.model))
+
+
+def input_paths(lineage: ExperimentLineage, key: dg.AssetKey) -> tuple[Path, ...]:
+    """The files of an input of the experiment, each once."""
+    experiment = lineage.experiment
+    if key == lineage.genome_key:
+        return (experiment.sequences,)
+    match key.path[-1]:
+        case "peaks":
+            return experiment.loci
+        case "negatives":
+            return lineage.background_files
+        case "exclusion_lists":
+            return experiment.exclusion_lists
+        case "model":
+            return tuple(file.path for file in experiment.model.values())
+    databases = dict.fromkeys(p for p in (lineage.motif_file, lineage.marginalize_motif_file) if p is not None)
+    return tuple(path for path in databases if input_key("motif_database", path) == key)
 
 
 def sources(lineage: ExperimentLineage, key: dg.AssetKey, partition: str | None) -> tuple[Source, ...]:
