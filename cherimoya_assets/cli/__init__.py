@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from cherimoya_assets import __version__
-from cherimoya_assets.cli import check, diff, drift, export, init, lineage, run, ui
+from cherimoya_assets.cli import check, diff, drift, export, init, lineage, reap, run, ui
 from cherimoya_assets.errors import CherimoyaAssetsError, Problems, StorageError
 
 COMMANDS = {
@@ -26,6 +26,7 @@ COMMANDS = {
     "lineage": lineage,
     "export": export,
     "ui": ui,
+    "reap": reap,
 }
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130

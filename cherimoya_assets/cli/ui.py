@@ -1,4 +1,8 @@
-"""ui: open the Dagster UI on an experiment (or a folder of them), on this machine only."""
+"""ui: open the Dagster UI on an experiment (or a folder of them), on this machine only.
+
+Dagster's web server, daemon and code server end with this command, also when it is killed. A run that is being executed
+does not: it goes on, finishes, and is shown when the UI is opened again. What an earlier crash left is ended first.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cherimoya_assets.cli.arguments import add_home, writable_home
+from cherimoya_assets.cli.reap import reap
 from cherimoya_assets.errors import ExperimentError
 from cherimoya_assets.home import Home
 
@@ -34,7 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
     from cherimoya_assets.build import build_defs
     from cherimoya_assets.experiment import read_experiments
     from cherimoya_assets.installation import verify_installation
-    from cherimoya_assets.instance import open_instance
 
     home = writable_home(arguments)
     verify_installation()
@@ -42,17 +46,24 @@ def run(arguments: argparse.Namespace) -> int:
         raise ExperimentError(f"--port {arguments.port}: something else listens there already. Name another port.")
     # Whatever is wrong with the experiments is said here, not in a web page's error box.
     build_defs(read_experiments(arguments.experiment), home.root)
-    with open_instance(home):
-        pass
+    for sentence in reap(home):
+        print(sentence)
     return serve(arguments.experiment.resolve(), home, arguments.port)
 
 
 def serve(experiments: Path, home: Home, port: int) -> int:
     """Run Dagster's web server and daemon until one of them ends or the user interrupts; returns the exit code."""
-    command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", "--log-level", "warning"]
+    command = [sys.executable, "-W", "ignore", "-m", "cherimoya_assets.cli.dagster_dev", "--log-level", "warning"]
     command += ["-m", "cherimoya_assets.definitions", "-h", HOST, "-p", str(port)]
-    # A process group of its own: ctrl-C reaches us alone, and we end Dagster in good order.
-    server = subprocess.Popen(command, env=environment(experiments, home), cwd=home.dagster, start_new_session=True)
+    # A process group of its own: ctrl-C reaches us alone, and we end Dagster in good order. The pipe is how Dagster
+    # sees that we are gone.
+    server = subprocess.Popen(
+        command,
+        env=environment(experiments, home),
+        cwd=home.dagster,
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         if answers(server, port):

@@ -17,6 +17,7 @@ from pydantic import Field, PrivateAttr
 from cherimoya_assets.analysis.models import ModelFileLike, SequenceModel, load_model
 from cherimoya_assets.errors import DeviceError
 from cherimoya_assets.resources.leases import lease
+from cherimoya_assets.step_process import end_with_run_worker
 
 GPU_POOL = "gpu"
 """The Dagster pool of every step that computes with a model; its limit is the number of devices."""
@@ -33,6 +34,7 @@ class GPUResource(dg.ConfigurableResource):
     _run: str = PrivateAttr(default="")
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        end_with_run_worker(context)
         self._run = context.run.run_id if context.run is not None else ""
 
     @contextmanager
@@ -46,14 +48,19 @@ class GPUResource(dg.ConfigurableResource):
             DeviceError: a GPU was asked for that is not there. Nothing has been computed then.
         """
         requested = self.device or requested
-        chosen = resolve_device(requested, log)
+        told: list[str] = []
+        chosen = resolve_device(requested, told.append)
         if chosen == "cpu":
+            for sentence in told:
+                log(sentence)
             yield chosen
             return
         wanted = [chosen] if ":" in requested else [f"cuda:{index}" for index in range(_gpu_count())]
         with lease([physical_device(device) for device in wanted], self._run, log) as index:
             if wanted[index] != chosen:
-                log(f"device {requested} is {_describe(wanted[index])}: the others are taken")
+                told = [f"device {requested} took {_describe(wanted[index])}: others before it are taken"]
+            for sentence in told:
+                log(sentence)
             try:
                 yield wanted[index]
             finally:

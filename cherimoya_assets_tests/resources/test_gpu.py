@@ -126,7 +126,7 @@ def test_the_log_says_which_device_is_taken_instead(machine):
     machine(2)
     said: list[str] = []
     with leased("cuda"), leased("cuda", said.append):
-        assert said[-1] == "device cuda is cuda:1 (Pretended cuda:1): the others are taken"
+        assert said == ["device cuda took cuda:1 (Pretended cuda:1): others before it are taken"]
 
 
 def test_a_certain_device_is_waited_for_while_others_are_free(machine):
@@ -137,7 +137,8 @@ def test_a_certain_device_is_waited_for_while_others_are_free(machine):
             raise KeyboardInterrupt(sentence)
 
     resource = GPUResource()
-    resource.setup_for_execution(SimpleNamespace(run=SimpleNamespace(run_id="the-run-that-has-it")))
+    run = SimpleNamespace(run_id="the-run-that-has-it")
+    resource.setup_for_execution(SimpleNamespace(run=run, instance=None))
     with (
         resource.lease("cuda:1", print),
         pytest.raises(KeyboardInterrupt, match=rf"held by pid {os.getpid()}, run the-run-that-has-it, since"),
