@@ -356,10 +356,10 @@ def _failure(keys: tuple[dg.AssetKey, ...], error: Any) -> Failure:
     """What went wrong first; with the whole traceback, unless it is an error that is made for the reader."""
     if error is None:
         return Failure(keys, "the run failed outside of a step")
-    cause = error
-    while cause.cause is not None:
-        cause = cause.cause
     family = {one.__name__ for one in (CherimoyaAssetsError, *CherimoyaAssetsError.__subclasses__())}
+    cause = error
+    while cause.cls_name not in family and cause.cause is not None:
+        cause = cause.cause
     foreseen = cause.cls_name in family
     message = cause.message.strip().removeprefix(f"{CherimoyaAssetsError.__module__}.")
     return Failure(keys, message, "" if foreseen else error.to_string())

@@ -3,7 +3,6 @@
 Chromosomes are read one at a time, in the order of the FASTA.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,6 @@ def attribution_tracks_asset(lineage: ExperimentLineage, head: str) -> dg.Assets
     )
     def attribution_tracks(context: dg.AssetExecutionContext, patterns: ModiscoPatterns):
         watch, sizes = Stopwatch(), lineage.genome.chrom_sizes
-        home = lineage.store.folder(tuple(key.path), None) / "latest"
         counts: dict[str, int] = {}
 
         def write(folder: Path) -> None:
@@ -55,7 +53,7 @@ def attribution_tracks_asset(lineage: ExperimentLineage, head: str) -> dg.Assets
                 (SEQLETS, f"{lineage.name} {head} seqlets"),
                 (PATTERNS, f"{lineage.name} {head} pattern seqlets"),
             ]
-            fasta = os.path.relpath(lineage.genome.fasta, home)
+            fasta = lineage.store.path_of(lineage.genome.fasta, tuple(key.path), None)
             (folder / SESSION).write_text(igv_session(fasta, tracks), encoding="utf-8")
 
         with reader_errors():
@@ -71,7 +69,7 @@ def attribution_tracks_asset(lineage: ExperimentLineage, head: str) -> dg.Assets
                 "bases": counts["bases"],
                 "seqlets": counts["seqlets"],
                 "pattern_seqlets": len(patterns.seqlets),
-                "session": dg.MetadataValue.path(str(home / SESSION)),
+                "session": dg.MetadataValue.path(lineage.store.for_people(tuple(key.path), None, SESSION)),
             },
         )
 

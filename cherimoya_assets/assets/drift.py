@@ -78,9 +78,10 @@ class Freshness:
         """Why it is not fresh, in words; empty where it is."""
         if self.fresh or self.missing:
             return "".join(self.own)
-        told = "; ".join(self.roots[:MOST_REASONS])
-        if len(self.roots) > MOST_REASONS:
-            told += f"; and {len(self.roots) - MOST_REASONS} more reasons"
+        reasons = self.roots if self.through else self.own
+        told = "; ".join(reasons[:MOST_REASONS])
+        if len(reasons) > MOST_REASONS:
+            told += f"; and {len(reasons) - MOST_REASONS} more reasons"
         if not self.through:
             return told
         names = list(dict.fromkeys(_grouped(self.through)))
@@ -128,9 +129,14 @@ class Drift:
         return self.lineage.chroms if key.path[-1] in BY_CHROMOSOME else (None,)
 
     def _look(self, key: dg.AssetKey, partition: str | None) -> Freshness:
-        manifest = self.versions.manifest(key, partition)
+        held = self.versions.held(key, partition)
+        manifest = held.manifest
         if manifest is None:
-            return Freshness(key, partition, own=(MISSING,), roots=(f"{_cell_name(key, partition)} {MISSING}",))
+            name = _cell_name(key, partition)
+            if not held.damage:
+                return Freshness(key, partition, own=(MISSING,), roots=(f"{name} {MISSING}",))
+            told = f"what was stored of {name} is damaged"
+            return Freshness(key, partition, own=(f"{told} ({held.damage.rstrip('.')})",), roots=(told,))
         made_from = sources(self.lineage, key, partition)
         own = (*self._code_changes(key, manifest), *self._input_changes(key, partition, made_from, manifest))
         through = tuple(

@@ -101,7 +101,7 @@ def experiment_report_asset(lineage: ExperimentLineage, upstream: Sequence[dg.As
                 ),
                 "kept_loci": int(summary.ledger.loc[summary.ledger["status"] == KEPT, "n"].sum()),
                 "patterns": sum(len(head.patterns) for head in summary.heads),
-                "report": dg.MetadataValue.path(str(latest(lineage, key) / PAGE)),
+                "report": dg.MetadataValue.path(lineage.store.for_people(tuple(key.path), None, PAGE)),
             },
         )
 
@@ -339,16 +339,12 @@ def links(lineage: ExperimentLineage) -> list[tuple[str, str]]:
         (f"Browser tracks, {head} (IGV session)", lineage.key(head, "attribution_tracks"), SESSION)
         for head in lineage.heads
     ]
-    here = latest(lineage, lineage.key(STEP))
-    return [
-        (title, quote(Path(os.path.relpath(latest(lineage, key) / page, here)).as_posix()))
-        for title, key, page in targets
-    ]
 
+    def place(key: dg.AssetKey, page: str) -> str:
+        return lineage.store.for_people(tuple(key.path), None, page)
 
-def latest(lineage: ExperimentLineage, key: dg.AssetKey) -> Path:
-    """The folder of a pooled asset that keeps its name when the content changes."""
-    return lineage.store.folder(tuple(key.path), None) / "latest"
+    here = os.path.dirname(place(lineage.key(STEP), PAGE))
+    return [(title, quote(Path(os.path.relpath(place(key, page), here)).as_posix())) for title, key, page in targets]
 
 
 def stored(lineage: ExperimentLineage, key: dg.AssetKey) -> Iterator[tuple[str, Any]]:

@@ -73,7 +73,7 @@ def land(
             f"{key.to_user_string()} was computed but not stored, because a check did not pass. {reasons}",
             allow_retries=False,
         )
-    stamp = {**stamp, **circumstances(lineage.store, key, stamp)}
+    stamp = {**stamp, **circumstances(key, stamp)}
     staged = lineage.store.stage(value, stamp)
     yield dg.MaterializeResult(
         asset_key=key,
@@ -91,12 +91,11 @@ def land(
     )
 
 
-def circumstances(store: AssetStore, key: dg.AssetKey, stamp: Mapping[str, Any]) -> dict[str, Any]:
+def circumstances(key: dg.AssetKey, stamp: Mapping[str, Any]) -> dict[str, Any]:
     """What a stamp says about this very run: which one, when, of what, and the command that makes it again."""
     context = dg.AssetExecutionContext.get()
     partition = context.partition_key if context.has_partition_key else None
-    home = store.root.parent
-    words = ["run", stamp["experiment_file"], "--home", str(home), "--select", "/".join(key.path[1:])]
+    words = ["run", stamp["experiment_file"], "--home", stamp["home"], "--select", "/".join(key.path[1:])]
     words += ["--chroms", partition] if partition is not None else []
     return {
         "asset": key.to_user_string(),
@@ -104,7 +103,6 @@ def circumstances(store: AssetStore, key: dg.AssetKey, stamp: Mapping[str, Any])
         "code_version": context.assets_def.code_versions_by_key.get(key),
         "run_id": context.run.run_id,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "home": str(home),
         "command": shlex.join(["cherimoya-assets", *words, "--force"]),
     }
 

@@ -171,6 +171,7 @@ class ExperimentLineage:
         return {
             "experiment": self.name,
             "experiment_file": str(self.experiment.source),
+            "home": str(self.home.root),
             "step": step,
             "step_version": STEP_VERSIONS[step],
             "inputs": dict(inputs),

@@ -187,9 +187,7 @@ def report_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 "motifs": len(motifs),
                 "backgrounds": pooled.n_backgrounds,
                 "strongest": dg.MetadataValue.md(effects_digest(pooled)),
-                "report": dg.MetadataValue.path(
-                    str(lineage.store.folder(tuple(key.path), None) / "latest" / report.index)
-                ),
+                "report": dg.MetadataValue.path(lineage.store.for_people(tuple(key.path), None, report.index)),
             },
         )
 

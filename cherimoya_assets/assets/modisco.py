@@ -119,9 +119,7 @@ def modisco_report_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefi
             watch=watch,
             metadata={
                 "files": len(report.files),
-                "report": dg.MetadataValue.path(
-                    str(lineage.store.folder(tuple(key.path), None) / "latest" / report.index)
-                ),
+                "report": dg.MetadataValue.path(lineage.store.for_people(tuple(key.path), None, report.index)),
             },
         )
 

@@ -26,7 +26,7 @@ from cherimoya_assets.analysis.input_versions import (
 from cherimoya_assets.analysis.models import SequenceModel
 from cherimoya_assets.assets.lineage import ExperimentLineage, input_key
 from cherimoya_assets.errors import InputError
-from cherimoya_assets.resources.storage import Manifest
+from cherimoya_assets.resources.storage import Held, Manifest
 
 ORDER, ELSEWHERE, CONTIGS = "order", "elsewhere", "contigs"
 """What is read of an input besides its chromosomes: the order of the rows of all chromosomes among each other, how many
@@ -67,7 +67,7 @@ class Versions:
 
     def __init__(self, lineage: ExperimentLineage) -> None:
         self.lineage = lineage
-        self._stored: dict[tuple[dg.AssetKey, str | None], Manifest | None] = {}
+        self._stored: dict[tuple[dg.AssetKey, str | None], Held] = {}
 
     def inputs(self, key: dg.AssetKey, partition: str | None) -> dict[str, str]:
         """What a partition of an asset (None: of a pooled one) would be made from now, by the names of its stamp.
@@ -91,10 +91,14 @@ class Versions:
         return "" if manifest is None else manifest.version
 
     def manifest(self, key: dg.AssetKey, partition: str | None) -> Manifest | None:
-        """What is stored of a partition, None where nothing is."""
+        """What is stored of a partition, None where nothing is, or what is there is damaged."""
+        return self.held(key, partition).manifest
+
+    def held(self, key: dg.AssetKey, partition: str | None) -> Held:
+        """The same, with what is damaged."""
         cell = (key, partition)
         if cell not in self._stored:
-            self._stored[cell] = self.lineage.store.manifest(tuple(key.path), partition)
+            self._stored[cell] = self.lineage.store.look(tuple(key.path), partition)
         return self._stored[cell]
 
     def by_chromosome(self, key: dg.AssetKey) -> Mapping[str, str] | None:

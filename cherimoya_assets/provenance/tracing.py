@@ -19,9 +19,11 @@ from typing import Any
 from cherimoya_assets.errors import InputError, StorageError
 from cherimoya_assets.home import Home
 from cherimoya_assets.provenance.stamped_page import read_page_stamp
-from cherimoya_assets.resources.storage import SIDECAR, Manifest, read_manifest
+from cherimoya_assets.resources.layout import MANIFEST, SIDECAR
+from cherimoya_assets.resources.manifest import Manifest, read_manifest
+from cherimoya_assets.resources.storage import AssetStore
 
-MANIFEST, EXPORT_RECORD = "manifest.json", ".export.json"
+EXPORT_RECORD = ".export.json"
 
 DEPTH = 8
 """Folders above a file that are looked at; reports are folders in folders."""
@@ -45,7 +47,7 @@ class Trace:
         path: what was asked about.
         sha256: of the file now; None for a folder.
         changed: names of the files that are no longer what was written; for a missing one too.
-        found_in: the file that has the stamp.
+        found_in: the file that has the stamp; a URL where it is no file of this machine.
         origins: the materializations that it is made of.
         command: what makes it again; empty where that is not recorded.
     """
@@ -53,7 +55,7 @@ class Trace:
     path: Path
     sha256: str | None
     changed: tuple[str, ...]
-    found_in: Path
+    found_in: Path | str
     origins: tuple[Origin, ...]
     command: str
 
@@ -136,9 +138,8 @@ def _trace_folder(path: Path, real: Path) -> Trace | None:
 
 
 def _trace_in_home(path: Path, sha256: str, home: Home) -> Trace | None:
-    for place in sorted(home.store.rglob(MANIFEST)):
-        manifest = read_manifest(place)
-        if manifest is not None and any(file.sha256 == sha256 for file in manifest.files):
+    for place, manifest in AssetStore(home.store).manifests():
+        if any(file.sha256 == sha256 for file in manifest.files):
             origin = _origin(manifest.stamp, manifest.version)
             return Trace(path, sha256, (), place, (origin,), str(manifest.stamp.get("command", "")))
     return None

@@ -12,10 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
-from cherimoya_assets.resources.storage import SIDECAR
-
-INDEX = "INDEX"
-"""Name of the one-line file that says which page to open first."""
+from cherimoya_assets.resources.layout import FRONT, SIDECAR
 
 
 @dataclass(frozen=True)
@@ -30,11 +27,11 @@ class Report:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        (folder / INDEX).write_text(self.index + "\n")
+        (folder / FRONT).write_text(self.index + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        return cls(_files(folder), (folder / INDEX).read_text().strip())
+        return cls(_files(folder), (folder / FRONT).read_text().strip())
 
 
 def render(draw: Callable[[Path], None], index: str) -> Report:
@@ -60,5 +57,5 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).as_posix() not in (INDEX, SIDECAR)
+        if path.is_file() and path.relative_to(folder).as_posix() not in (FRONT, SIDECAR)
     }

@@ -1,12 +1,16 @@
 """Where materialized assets live: staged, hashed, committed atomically, verified on load.
 
-What belongs here: the folder layout of the store, the manifest, and the Dagster I/O manager on top. What does not:
-file formats; a stored type writes and reads its own plain files (`write(folder)` and `read(folder)`).
+What belongs here: its promises, and the Dagster I/O manager on top. What does not: where it is (`local_disk.py`,
+`object_store.py`), what its places are called (`layout.py`), what a manifest says (`manifest.py`), and file formats; a
+stored type writes and reads its own plain files (`write(folder)` and `read(folder)`).
 
 A partition's folder holds data folders and one `manifest.json`. Data are written into a staging folder first, every
-file is synced and hashed, the folder is renamed to its place, and last the manifest is replaced in one step. A reader
+file is synced and hashed, the folder is brought to its place, and last the manifest is replaced in one step. A reader
 therefore sees the old content or the new one and never a part, whenever the writer dies. The content hash over the
 files' hashes is the asset's data version: an identical recomputation has the same version and wakes nothing.
+
+What is damaged counts as missing. Whether every file is there and has its size is seen by whoever looks; a load checks
+the hashes, and leaves a note where one is wrong, so that from then on everybody sees it. A commit makes the note void.
 
 The stamp of a materialization travels with its files: a copy of the manifest lies beside them, and HTML pages carry it
 inside. Neither counts for the version, since the stamp names the run.
@@ -14,48 +18,72 @@ inside. Neither counts for the version, since the stamp names the run.
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import importlib
 import json
 import os
-import shutil
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol, Self
-from urllib.parse import quote, unquote
+from typing import TYPE_CHECKING, Any, Protocol, Self
+from zipfile import BadZipFile
 
 import dagster as dg
 
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.provenance.stamped_page import stamp_page
+from cherimoya_assets.resources.layout import (
+    FRONT,
+    MANIFEST,
+    POOLED,
+    SIDECAR,
+    partition_of,
+    partition_place,
+    path_part,
+)
+from cherimoya_assets.resources.local_disk import LocalDisk
+from cherimoya_assets.resources.manifest import (
+    STORED_TYPES,
+    Manifest,
+    content_version,
+    different_files,
+    hash_files,
+    manifest_text,
+    parse_manifest,
+    read_manifest,
+)
+from cherimoya_assets.resources.object_store import ObjectStore
+from cherimoya_assets.resources.scratch import Scratch
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from upath import UPath
 
-SIDECAR = "provenance.json"
-"""The copy of the manifest that lies beside the data files and is copied with their folder."""
+__all__ = [
+    "POOLED",
+    "SIDECAR",
+    "AssetStore",
+    "Held",
+    "Manifest",
+    "Staged",
+    "StoreIOManager",
+    "Stored",
+    "path_part",
+    "read_manifest",
+]
 
-POOLED = "_pooled"
-"""Folder name of an unpartitioned asset. No chromosome gets it: `path_part` escapes a leading underscore."""
-
-STORED_TYPES: Mapping[str, str] = {
-    "SequenceBlock": "cherimoya_assets.analysis.one_hot",
-    "AttributionBlock": "cherimoya_assets.analysis.attributions",
-    "SeqletNull": "cherimoya_assets.analysis.seqlets",
-    "SeqletTable": "cherimoya_assets.analysis.seqlets",
-    "AnnotatedSeqlets": "cherimoya_assets.analysis.annotation",
-    "ModiscoPatterns": "cherimoya_assets.analysis.modisco",
-    "Backgrounds": "cherimoya_assets.analysis.marginalization",
-    "EffectTable": "cherimoya_assets.analysis.marginalization",
-    "Report": "cherimoya_assets.reports.folder",
-}
-"""The types that a manifest may name. A closed list: a manifest can never make us import something else."""
+SAFE_AGE = timedelta(days=1)
+"""How long something that nobody names may still be on its way: no upload takes as long."""
 
 
 class Stored(Protocol):
-    """What can be stored: writes plain files into an empty folder, reads an equal object back."""
+    """What can be stored: writes plain files into an empty folder, reads an equal object back.
+
+    `read` keeps nothing open: the folder may be gone when it returns.
+    """
 
     def write(self, folder: Path) -> None: ...
 
@@ -64,133 +92,197 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True)
-class StoredFile:
-    name: str
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a partition holds now. `version` is the content hash; `stamp` says how it was made."""
-
-    kind: str
-    version: str
-    folder: str
-    files: tuple[StoredFile, ...]
-    stamp: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """Bytes on disk."""
-        return sum(file.size for file in self.files)
-
-
-@dataclass(frozen=True)
 class Staged:
-    """A value on disk that is not yet visible to anybody."""
+    """A value on disk that is not yet visible to anybody. `front` is the page to open first, if it has one."""
 
     value: Stored
-    folder: Path
+    scratch: Scratch
     manifest: Manifest
+    front: str | None
+
+    @property
+    def folder(self) -> Path:
+        return self.scratch.folder
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a partition holds: None where nothing usable is stored, with the reason where it is damaged."""
+
+    manifest: Manifest | None
+    damage: str = ""
 
 
 class AssetStore:
-    """Atomic, verified storage of asset partitions below one folder."""
+    """Atomic, verified storage of asset partitions below one folder or one prefix of a bucket.
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    Args:
+        root: a folder, or a URL (`s3://bucket/prefix`), as text or as a path.
+    """
 
-    def folder(self, key: tuple[str, ...], partition: str | None) -> Path:
+    def __init__(self, root: Path | UPath | str) -> None:
+        self._backend = _backend(root)
+
+    @property
+    def root(self) -> Path | UPath:
+        """Where the store is: a `Path` on a disk, else a `UPath`. `AssetStore(root / ".name")` is a store inside."""
+        return self._backend.root
+
+    def folder(self, key: tuple[str, ...], partition: str | None) -> Path | UPath:
         """The folder of a partition (of the whole asset when `partition` is None)."""
-        return self.root.joinpath(*map(path_part, key), POOLED if partition is None else path_part(partition))
+        return self.root.joinpath(*partition_place(key, partition).split("/"))
+
+    def for_people(self, key: tuple[str, ...], partition: str | None, name: str) -> str:
+        """Where a person opens a file of a partition: a path or URL that stays the same when the content changes."""
+        return self._backend.for_people(partition_place(key, partition), name)
+
+    def path_of(self, path: Path, key: tuple[str, ...], partition: str | None) -> str:
+        """How a file of a partition names another file of this machine."""
+        return self._backend.path_of(path, partition_place(key, partition))
 
     def stage(self, value: Stored, stamp: Mapping[str, Any] | None = None) -> Staged:
         """Write and hash a value without making it visible."""
         kind = type(value).__name__
         if kind not in STORED_TYPES:
             raise TypeError(f"{kind} is not a stored type; STORED_TYPES lists them")
-        folder = self.root / ".staging" / uuid.uuid4().hex
-        folder.mkdir(parents=True)
+        scratch = self._backend.scratch()
+        folder = scratch.folder
         try:
             value.write(folder)
-            files = tuple(_hash_files(folder))
-            version = _content_version(kind, files)
+            files = hash_files(folder)
+            version = content_version(kind, files)
             if stamp and any(_is_page(file.name) for file in files):
                 _stamp_pages(folder, stamp)
-                files = tuple(_hash_files(folder))
-            name = f"{version[:16]}-{folder.name[:8]}"
-            manifest = Manifest(kind, version, name, files, dict(stamp or {}))
-            _replace_text(folder / SIDECAR, _manifest_json(manifest))
+                files = hash_files(folder)
+            manifest = Manifest(kind, version, f"{version[:16]}-{uuid.uuid4().hex}", files, dict(stamp or {}))
+            _write_synced(folder / SIDECAR, manifest_text(manifest))
+            front = (folder / FRONT).read_text(encoding="utf-8").strip() if (folder / FRONT).is_file() else None
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            scratch.remove()
             raise
-        return Staged(value, folder, manifest)
+        return Staged(value, scratch, manifest, front)
 
-    def commit(self, staged: Staged, key: tuple[str, ...], partition: str | None) -> Path:
+    def commit(self, staged: Staged, key: tuple[str, ...], partition: str | None) -> Path | UPath:
         """Make a staged value the content of a partition; returns the folder of its files."""
-        home = self.folder(key, partition)
-        home.mkdir(parents=True, exist_ok=True)
-        previous = self._read_manifest(home)
-        target = home / staged.manifest.folder
-        os.replace(staged.folder, target)
-        _sync(home)
-        _replace_text(home / "manifest.json", _manifest_json(staged.manifest))
-        _replace_link(home / "latest", target.name)
-        if previous is not None and previous.folder != target.name:
-            shutil.rmtree(home / previous.folder, ignore_errors=True)
-        return target
+        try:
+            return self._backend.publish(partition_place(key, partition), staged.scratch, staged.manifest, staged.front)
+        except BaseException:
+            self.discard(staged)
+            raise
 
     def discard(self, staged: Staged) -> None:
         """Forget a staged value."""
-        shutil.rmtree(staged.folder, ignore_errors=True)
+        staged.scratch.remove()
 
     def remove(self, key: tuple[str, ...], partition: str | None) -> None:
         """Forget what a partition holds: at once for a reader, the manifest goes first. Nothing stored is no error."""
-        _remove(self.folder(key, partition))
+        self._backend.remove(partition_place(key, partition))
 
     def remove_all(self, key: tuple[str, ...]) -> None:
         """Forget everything below a key: its partitions, and those of all keys that begin with it."""
-        below = self.root.joinpath(*map(path_part, key))
-        for manifest in sorted(below.rglob("manifest.json")):
-            _remove(manifest.parent)
-        shutil.rmtree(below, ignore_errors=True)
+        below = "/".join(map(path_part, key))
+        for place in self._backend.partitions(below):
+            self._backend.remove(place)
+        self._backend.tidy(below)
+
+    def look(self, key: tuple[str, ...], partition: str | None) -> Held:
+        """What a partition holds, without reading its data: every file must be there and have its size.
+
+        Raises:
+            StorageError: the store cannot be reached.
+        """
+        place = partition_place(key, partition)
+        content = self._backend.manifest_bytes(place)
+        while content is not None:
+            try:
+                manifest = parse_manifest(content, self._backend.where(place, MANIFEST))
+            except StorageError as error:
+                return Held(None, str(error))
+            damage = self._known_damage(place, manifest)
+            if not damage:
+                return Held(manifest)
+            before, content = content, self._backend.manifest_bytes(place)
+            if content == before:
+                return Held(None, damage)
+            # A writer replaced the content between our looks.
+        return Held(None)
 
     def manifest(self, key: tuple[str, ...], partition: str | None) -> Manifest | None:
-        """The manifest of a partition, or None where nothing was stored yet."""
-        return self._read_manifest(self.folder(key, partition))
+        """The manifest of a partition, or None where nothing was stored yet or what was stored is damaged."""
+        return self.look(key, partition).manifest
 
     def load(self, key: tuple[str, ...], partition: str | None) -> Any:
         """Read a partition back, verifying the hash of every file.
 
         Raises:
-            StorageError: nothing is stored there, or what is there is damaged or not ours.
+            StorageError: nothing is stored there, or what is there is damaged or not ours. From then on it counts as
+                missing, until it is stored again.
         """
-        home = self.folder(key, partition)
-        for attempt in range(3):
-            manifest = self._read_manifest(home)
-            if manifest is None:
-                raise StorageError(f"{home}: nothing is stored here yet. Materialize {'/'.join(key)} first.")
+        place = partition_place(key, partition)
+        content = self._backend.manifest_bytes(place)
+        while content is not None:
+            manifest = parse_manifest(content, self._backend.where(place, MANIFEST))
             try:
-                return _load(home / manifest.folder, manifest)
+                with self._backend.opened(place, manifest) as folder:
+                    return _read(folder, manifest, self._backend.where(place, manifest.folder))
+            except _DamagedError as error:
+                with suppress(OSError, StorageError):
+                    # Who may not write only reads it.
+                    self._backend.remember_damage(place, _note(manifest, str(error)))
+                raise StorageError(str(error)) from error.__cause__
             except FileNotFoundError as error:
-                # A writer replaced the content between our two reads: look again. If the manifest
-                # did not move, the file is really gone.
-                if attempt == 2 or self._read_manifest(home) == manifest:
-                    raise StorageError(
-                        f"{error.filename}: named in {home / 'manifest.json'} but missing. "
-                        f"Materialize {'/'.join(key)} again."
-                    ) from error
-        raise AssertionError("unreachable")
+                before, content = content, self._backend.manifest_bytes(place)
+                if content == before:
+                    raise StorageError(self._known_damage(place, manifest) or str(error)) from error
+                # A writer replaced the content while we read it: look again.
+        raise StorageError(
+            f"{self._backend.where(place)}: nothing is stored here yet. Materialize {'/'.join(key)} first."
+        )
 
     def partitions(self, key: tuple[str, ...]) -> list[str | None]:
         """The partitions of an asset that are stored, None for the pooled content, in the order of their names."""
-        names = sorted(path.parent.name for path in self.root.joinpath(*map(path_part, key)).glob("*/manifest.json"))
-        return [None if name == POOLED else unquote(name) for name in names]
+        below = "/".join(map(path_part, key))
+        parts = (place.removeprefix(f"{below}/") for place in self._backend.partitions(below))
+        return [partition_of(part) for part in parts if "/" not in part]
 
-    @staticmethod
-    def _read_manifest(home: Path) -> Manifest | None:
-        return read_manifest(home / "manifest.json")
+    def manifests(self) -> Iterator[tuple[str, Manifest]]:
+        """Every manifest of the store that can be read, with its path or URL."""
+        for place in self._backend.partitions(""):
+            where, content = self._backend.where(place, MANIFEST), self._backend.manifest_bytes(place)
+            if content is not None:
+                with suppress(StorageError):
+                    yield where, parse_manifest(content, where)
+
+    def verify_writable(self) -> None:
+        """See whether the store can be reached and written.
+
+        Raises:
+            StorageError: it cannot.
+        """
+        self._backend.verify_writable()
+
+    def sweep(self, older_than: timedelta = SAFE_AGE) -> list[str]:
+        """Remove what writers left behind that died, also in stores inside of this one; returns what was removed.
+
+        That is staging folders whose process has died, and data that no manifest names for so long already. Data of
+        a partition whose manifest cannot be read stay, as evidence.
+        """
+        return self._backend.sweep(older_than)
+
+    def _known_damage(self, place: str, manifest: Manifest) -> str:
+        """What can be seen of damage without reading data; empty where there is none."""
+        sizes, note = self._backend.inspect(place, manifest)
+        record = self._backend.where(place, MANIFEST)
+        for file in manifest.files:
+            where = self._backend.where(place, manifest.folder, file.name)
+            if file.name not in sizes:
+                return f"{where}: named in {record} but missing. Materialize it again."
+            if sizes[file.name] != file.size:
+                return (
+                    f"{where}: has {sizes[file.name]} bytes, not the recorded {file.size}: the file is damaged or "
+                    "foreign. Materialize it again."
+                )
+        return _noted(note, manifest)
 
 
 class StoreIOManager(dg.ConfigurableIOManager):
@@ -204,7 +296,7 @@ class StoreIOManager(dg.ConfigurableIOManager):
 
     @property
     def store(self) -> AssetStore:
-        return AssetStore(Path(self.root))
+        return AssetStore(self.root)
 
     def handle_output(self, context: dg.OutputContext, obj: Staged) -> None:
         partition = context.asset_partition_key if context.has_asset_partitions else None
@@ -212,7 +304,7 @@ class StoreIOManager(dg.ConfigurableIOManager):
         folder = self.store.commit(obj, tuple(context.asset_key.path), partition)
         context.add_output_metadata(
             {
-                "path": dg.MetadataValue.path(str(folder.parent / "latest")),
+                "path": dg.MetadataValue.path(str(folder.parent / "latest" if isinstance(folder, Path) else folder)),
                 "dagster/size_bytes": obj.manifest.size,
                 "commit_seconds": time.perf_counter() - began,
             }
@@ -226,68 +318,63 @@ class StoreIOManager(dg.ConfigurableIOManager):
         return self.store.load(key, partition)
 
 
-def read_manifest(path: Path) -> Manifest | None:
-    """The manifest in a file, or None where there is no such file.
+class _DamagedError(StorageError):
+    """What is stored is not what was stored, whoever reads it."""
+
+
+def _backend(root: Path | UPath | str) -> LocalDisk | ObjectStore:
+    if isinstance(root, Path):
+        return LocalDisk(Path(root))
+    if isinstance(root, str) and "://" not in root:
+        return LocalDisk(Path(root))
+    from upath import UPath
+
+    place = UPath(root, use_listings_cache=False)
+    return LocalDisk(Path(place.path)) if place.protocol in ("", "file", "local") else ObjectStore(place)
+
+
+def _read(folder: Path, manifest: Manifest, where: str) -> Any:
+    """Read a value from a folder whose files are verified, and which a writer may remove at any time.
 
     Raises:
-        StorageError: the file is no manifest of ours.
+        _DamagedError: a file is not what was written.
+        FileNotFoundError: a file is missing, or went while it was read.
     """
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return None
-    try:
-        raw = json.loads(text)
-        if raw["format"] != FORMAT:
-            raise StorageError(f"{path}: format {raw['format']}, expected {FORMAT}. Materialize it again.")
-        files = tuple(StoredFile(**file) for file in raw["files"])
-        manifest = Manifest(raw["kind"], raw["version"], raw["folder"], files, raw["stamp"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{path}: not a manifest of this store. Materialize it again.") from error
-    parts = [part for file in files for part in Path(file.name).parts]
-    if (
-        manifest.kind not in STORED_TYPES
-        or Path(manifest.folder).name != manifest.folder
-        or any(part in ("..", "/") for part in parts)
-    ):
-        raise StorageError(f"{path}: not a manifest of this store. Materialize it again.")
-    return manifest
-
-
-def path_part(name: str) -> str:
-    """One key part or chromosome name as one safe folder name, reversible and never `.`, `..` or `_pooled`."""
-    escaped = quote(name, safe="+")
-    if escaped[:1] in (".", "_"):
-        escaped = f"%{ord(escaped[0]):02X}{escaped[1:]}"
-    return escaped or "%00"
-
-
-def _remove(home: Path) -> None:
-    (home / "manifest.json").unlink(missing_ok=True)
-    shutil.rmtree(home, ignore_errors=True)
-
-
-def _load(folder: Path, manifest: Manifest) -> Any:
-    for file in manifest.files:
-        path = folder / file.name
-        if (found := _sha256(path)) != file.sha256:
-            raise StorageError(
-                f"{path}: sha256 {found[:12]}... is not the recorded {file.sha256[:12]}...: "
-                "the file is damaged or foreign. Materialize it again."
-            )
+    for file, found in different_files(folder, manifest):
+        raise _DamagedError(
+            f"{where}/{file.name}: sha256 {found[:12]}... is not the recorded {file.sha256[:12]}...: "
+            "the file is damaged or foreign. Materialize it again."
+        )
     kind = getattr(importlib.import_module(STORED_TYPES[manifest.kind]), manifest.kind)
-    return kind.read(folder)
+    try:
+        value = kind.read(folder)
+    except (ValueError, KeyError, TypeError, BadZipFile, EOFError) as error:
+        _verify_all_there(folder, manifest)
+        raise _DamagedError(
+            f"{where}: cannot be read as {manifest.kind} ({error}): the files are foreign. Materialize it again."
+        ) from error
+    # What is missing now may have been missing in the middle, and then a reader that lists its folder saw a part.
+    _verify_all_there(folder, manifest)
+    return value
 
 
-def _hash_files(folder: Path) -> list[StoredFile]:
-    files = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with path.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-            os.fsync(handle.fileno())
-        files.append(StoredFile(path.relative_to(folder).as_posix(), digest, path.stat().st_size))
-    _sync(folder)
-    return files
+def _verify_all_there(folder: Path, manifest: Manifest) -> None:
+    for file in manifest.files:
+        if not (folder / file.name).is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / file.name))
+
+
+def _note(manifest: Manifest, sentence: str) -> str:
+    return json.dumps({"folder": manifest.folder, "damage": sentence})
+
+
+def _noted(note: bytes | None, manifest: Manifest) -> str:
+    """What a note says about the content that a manifest names; empty where it is about another or cannot be read."""
+    try:
+        raw = json.loads(note or b"{}")
+        return str(raw["damage"]) if raw["folder"] == manifest.folder else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _is_page(name: str) -> bool:
@@ -299,52 +386,8 @@ def _stamp_pages(folder: Path, stamp: Mapping[str, Any]) -> None:
         path.write_bytes(stamp_page(path.read_bytes(), stamp))
 
 
-def _content_version(kind: str, files: tuple[StoredFile, ...]) -> str:
-    digest = hashlib.sha256(kind.encode())
-    for file in files:
-        digest.update(f"\0{file.name}\0{file.sha256}".encode())
-    return digest.hexdigest()
-
-
-def _manifest_json(manifest: Manifest) -> str:
-    return json.dumps(
-        {
-            "format": FORMAT,
-            "kind": manifest.kind,
-            "version": manifest.version,
-            "folder": manifest.folder,
-            "files": [vars(file) for file in manifest.files],
-            "stamp": manifest.stamp,
-        },
-        indent=1,
-    )
-
-
-def _replace_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with temporary.open("w") as handle:
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as handle:
         handle.write(text)
         handle.flush()
         os.fsync(handle.fileno())
-    os.replace(temporary, path)
-    _sync(path.parent)
-
-
-def _replace_link(path: Path, target: str) -> None:
-    # `latest` is for people only (a path that stays the same); nothing here reads through it.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    os.symlink(target, temporary)
-    os.replace(temporary, path)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -40,13 +40,17 @@ def home(ran, tmp_path):
 
 
 def stored(home: Path) -> dict[tuple[str, str | None], str]:
-    """The folder of every stored partition by asset and partition; a new materialization has a new folder."""
+    """The folder of every stored partition by asset and partition; a new materialization has a new folder.
+
+    What is known to be damaged counts as missing.
+    """
     store = AssetStore(home / "store")
     found = {}
     for manifest in sorted(store.root.rglob("manifest.json")):
         *key, cell = manifest.parent.relative_to(store.root).parts
         partition = None if cell == "_pooled" else cell
-        found["/".join(key[1:]), partition] = store.manifest(tuple(key), partition).folder
+        if (held := store.manifest(tuple(key), partition)) is not None:
+            found["/".join(key[1:]), partition] = held.folder
     return found
 
 

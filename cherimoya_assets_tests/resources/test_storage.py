@@ -170,7 +170,7 @@ def test_a_writer_killed_at_any_step_leaves_the_old_content_or_the_new(tmp_path)
         import os, sys
         from pathlib import Path
         from cherimoya_assets.reports.folder import Report
-        from cherimoya_assets.resources import storage
+        from cherimoya_assets.resources import local_disk, storage
         left = [int(sys.argv[2])]
         def mortal(call):
             def wrapped(*args, **kwargs):
@@ -180,8 +180,8 @@ def test_a_writer_killed_at_any_step_leaves_the_old_content_or_the_new(tmp_path)
                 return call(*args, **kwargs)
             return wrapped
         for name in ("fsync", "replace", "symlink"):
-            setattr(storage.os, name, mortal(getattr(os, name)))
-        storage.shutil.rmtree = mortal(storage.shutil.rmtree)
+            setattr(os, name, mortal(getattr(os, name)))
+        local_disk.shutil.rmtree = mortal(local_disk.shutil.rmtree)
         store = storage.AssetStore(Path(sys.argv[1]))
         value = Report({"page.html": sys.argv[3].encode(), "figures/a.svg": b"<svg/>"}, "page.html")
         store.commit(store.stage(value), ("demo", "counts", "report"), "chrI")
