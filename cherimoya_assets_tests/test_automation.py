@@ -143,11 +143,21 @@ def test_another_compression_wakes_nothing(settled):
     assert settled.evaluate() == set()
 
 
-def test_another_order_of_the_chromosomes_in_the_file_is_seen_by_what_pools_them_in_that_order(settled):
-    """One file: rows of a chromosome keep their order, those of TF-MoDISco's input do not."""
-    peaks = settled.folder / "peaks.bed"
-    peaks.write_text("".join(sorted(peaks.read_text().splitlines(keepends=True), key=lambda row: row[:4] != "chrB")))
-    assert settled.evaluate() == {("counts/modisco_patterns", None)}
+def test_rows_in_another_order_wake_nothing(settled):
+    for name in ("peaks.bed", "negatives.bed"):
+        file = settled.folder / name
+        rows = file.read_text().splitlines(keepends=True)
+        assert rows[::-1] != rows
+        file.write_text("".join(rows[::-1]))
+        assert settled.evaluate() == set()
+
+
+def test_the_order_of_negatives_counts_where_the_first_of_them_are_taken(settled):
+    settled.reload(marginalize={"shuffle": False})
+    settled.settle()
+    negatives = settled.folder / "negatives.bed"
+    negatives.write_text("".join(negatives.read_text().splitlines(keepends=True)[::-1]))
+    assert settled.evaluate() == {("marginalization_backgrounds", None)}
 
 
 @pytest.mark.parametrize("n", [2, 101])

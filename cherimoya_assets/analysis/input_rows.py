@@ -47,8 +47,6 @@ def rows_changed(before: str, after: str, cache: Path) -> str:
         return ""
     ours, theirs = (Counter(map(tuple, rows.tolist())) for rows in (old, new))
     added, removed = (theirs - ours).total(), (ours - theirs).total()
-    if not added and not removed:
-        return "the same rows in another order"
     told = [f"{added:,} {_rows(added)} added"] if added else []
     if removed:
         told.append(f"{removed:,} removed" if added else f"{removed:,} {_rows(removed)} removed")

@@ -2,7 +2,8 @@
 
 What belongs here: which part of an input a chromosome reads, as a hash. What does not: which asset reads which input
 (`assets/versions.py`). A version is of the content as it is read, so that comments, line ends, compression, columns
-that nobody reads and the case of bases are no part of it; the order of rows is where results have that order.
+that nobody reads, the case of bases and the order of rows are no part of it. Every locus has its id, by which results
+are joined, so a file that was sorted anew says nothing new.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from cherimoya_assets.analysis.genome import Genome
 from cherimoya_assets.analysis.hashing import combined_sha256, remembered
 from cherimoya_assets.analysis.loci import interleave, read_loci
 
+ROW = ["source", "start", "end"]
+
 
 @dataclass(frozen=True)
 class LociVersions:
     """Versions of the loci of an experiment.
 
     Attributes:
-        chroms: of each chromosome's rows, in the order that its results have.
-        order: of the order of the chromosomes' rows among each other, which is that of what pools them.
+        chroms: of each chromosome's rows, in no order.
+        order: of the order of all rows, for what takes the first of them.
         elsewhere: of how many loci lie on which chromosomes that are not selected.
     """
 
@@ -37,8 +40,7 @@ class LociVersions:
 def loci_versions(paths: Sequence[Path], chroms: Sequence[str], cache: Path) -> LociVersions:
     """Versions of loci whose rows are numbered: peaks, negatives.
 
-    A row is its file's number, start and end. Rows of a chromosome are hashed in the order in which cherimoya takes
-    them, from several files in turn (`interleave`), so that two versions are equal just when the locus tables are.
+    A row is its file's number, start and end.
 
     Args:
         paths: one file for each source of loci.
@@ -55,15 +57,15 @@ def loci_versions(paths: Sequence[Path], chroms: Sequence[str], cache: Path) -> 
         loci = interleave(everything, chroms)
         others = everything.loc[~everything["chrom"].isin(list(chroms)), "chrom"].value_counts(sort=False)
         return {
-            "chroms": {chrom: _rows(loci[loci["chrom"] == chrom][["source", "start", "end"]]) for chrom in chroms},
-            "order": combined_sha256(*loci["chrom"]),
-            "elsewhere": combined_sha256(*(f"{chrom} {n}" for chrom, n in others.items())),
+            "chroms": {chrom: _rows(_sorted(loci[loci["chrom"] == chrom])) for chrom in chroms},
+            "order": combined_sha256(*loci["chrom"], _rows(loci[ROW])),
+            "elsewhere": combined_sha256(*sorted(f"{chrom} {n}" for chrom, n in others.items())),
         }
 
     if missing := [path for path in paths if not path.is_file()]:
         # The reader has the sentence for it.
         read_loci(missing)
-    found = remembered(paths, cache, combined_sha256("loci", *chroms), compute)
+    found = remembered(paths, cache, combined_sha256("loci in no order", *chroms), compute)
     return LociVersions(found["chroms"], found["order"], found["elsewhere"])
 
 
@@ -98,6 +100,10 @@ def contig_versions(genome: Genome, cache: Path) -> dict[str, str]:
 def contigs_version(genome: Genome) -> str:
     """The version of the contigs' names, sizes and order, without their bases."""
     return combined_sha256(*(f"{chrom} {size}" for chrom, size in genome.chrom_sizes.items()))
+
+
+def _sorted(loci: pd.DataFrame) -> pd.DataFrame:
+    return loci[ROW].sort_values(ROW)
 
 
 def _rows(table: pd.DataFrame) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -92,7 +92,7 @@ class PooledAttributions:
 class ModiscoPatterns:
     """The patterns, and where each of their seqlets lies.
 
-    h5: the bytes of modisco-lite's own file. `example_idx` in it is a row of the pooled attributions, `start` and `end`
+    h5: the bytes of modisco-lite's own file. `example_idx` in it is a row of the attributions as they were pooled, `start` and `end`
         are offsets in the centred crop of `window` bp. A metacluster without patterns is an empty group or absent.
     seqlets: one row a seqlet of a pattern, in the file's order: metacluster ("pos_patterns" or "neg_patterns"),
         pattern, seqlet (number in its pattern), chrom, start, end (genome, 0-based, half-open), strand ("-": the
@@ -109,6 +109,21 @@ class ModiscoPatterns:
     cap: int
     cap_hit: bool
     permutation_seed: int | None
+
+    def naming_rows_of(self, locus_id: Sequence[str]) -> Self:
+        """The same patterns, `example_idx` naming rows of attributions that have these loci, in this order.
+
+        Raises:
+            KeyError: a pattern has a seqlet on a locus that is not among them.
+        """
+        place = {locus: row for row, locus in enumerate(locus_id)}
+        rows = np.array([place[locus] for locus in self.seqlets["locus_id"]], dtype=np.int64)
+        before = self.seqlets["example_idx"].to_numpy()
+        if np.array_equal(rows, before):
+            return self
+        mapped = np.zeros(int(before.max()) + 1, dtype=np.int64)
+        mapped[before] = rows
+        return replace(self, h5=_map_rows(self.h5, mapped), seqlets=self.seqlets.assign(example_idx=rows))
 
     def write(self, folder: Path) -> None:
         """Write into an existing, empty folder; equal patterns give equal bytes."""
@@ -339,21 +354,24 @@ def _run_modisco(
             raise CherimoyaAssetsError(
                 f"TF-MoDISco (modisco-lite) failed on {len(pooled.scores)} loci: it {failure.describe()}"
             ) from failure
-        if rows is not None:
-            _map_rows(folder / "modisco_results.h5", rows)
-        return (folder / "modisco_results.h5").read_bytes()
+        found = (folder / "modisco_results.h5").read_bytes()
+    return found if rows is None else _map_rows(found, rows)
 
 
-def _map_rows(path: Path, rows: NDArray[np.int64]) -> None:
-    """Let every `example_idx` in the file, those of subpatterns too, name a row of the pooled attributions."""
+def _map_rows(h5: bytes, rows: NDArray[np.int64]) -> bytes:
+    """The file with another row for every `example_idx`, those of subpatterns too."""
+    import io
+
     import h5py
 
     def name_pooled_row(name: str, stored: Any) -> None:
         if name.endswith("/example_idx"):
             stored[...] = rows[stored[:]]
 
-    with h5py.File(path, "r+") as file:
+    changed = io.BytesIO(h5)
+    with h5py.File(changed, "r+") as file:
         file.visititems(name_pooled_row)
+    return changed.getvalue()
 
 
 def _patterns(

@@ -200,7 +200,7 @@ class Drift:
         what = source.name
         if source.aspect:
             what = {
-                ORDER: f"the order of the rows of {source.key.path[-1]} on different chromosomes",
+                ORDER: f"the order of the rows of {source.key.path[-1]}",
                 ELSEWHERE: f"the number of {source.key.path[-1]} on chromosomes that are not selected",
                 CONTIGS: "the names or the sizes of the genome's contigs",
             }[source.aspect]

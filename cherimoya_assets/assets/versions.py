@@ -29,8 +29,8 @@ from cherimoya_assets.errors import InputError
 from cherimoya_assets.resources.storage import Held, Manifest
 
 ORDER, ELSEWHERE, CONTIGS = "order", "elsewhere", "contigs"
-"""What is read of an input besides its chromosomes: the order of the rows of all chromosomes among each other, how many
-lie on chromosomes that are not selected, the names and sizes of the contigs."""
+"""What is read of an input besides its chromosomes: the order of its rows, how many lie on chromosomes that are not
+selected, the names and sizes of the contigs."""
 
 BY_CHROMOSOME = frozenset(
     {"one_hot_sequences", "attributions", "seqlets", "annotated_seqlets", "marginalization_effects"}
@@ -127,8 +127,7 @@ class Versions:
         if source.aspect == CONTIGS:
             return contigs_version(self._genome)
         if source.aspect:
-            loci = self._peaks if source.key == self.lineage.key("peaks") else self._negatives
-            return loci.order if source.aspect == ORDER else loci.elsewhere
+            return self._negatives.order if source.aspect == ORDER else self._peaks.elsewhere
         return self.whole(source.key)
 
     @cached_property
@@ -236,7 +235,7 @@ def sources(lineage: ExperimentLineage, key: dg.AssetKey, partition: str | None)
             found = stored(head, "seqlets", on=here) + observed(genome, here) + motifs()
         case "modisco_patterns":
             found = stored(head, "attributions", on=everywhere) + observed(genome, everywhere)
-            found += observed(peaks, everywhere) + observed(peaks, aspect=ORDER)
+            found += observed(peaks, everywhere)
         case "modisco_report":
             found = stored(head, "modisco_patterns") + motifs()
         case "attribution_tracks":
@@ -245,8 +244,10 @@ def sources(lineage: ExperimentLineage, key: dg.AssetKey, partition: str | None)
             found += stored(head, "modisco_patterns")
             found += observed(genome, everywhere) + observed(genome, aspect=CONTIGS)
         case "marginalization_backgrounds":
-            found = observed(negatives, everywhere) + observed(negatives, aspect=ORDER)
-            found += observed(genome, everywhere) + exclusion(everywhere)
+            found = observed(negatives, everywhere) + observed(genome, everywhere) + exclusion(everywhere)
+            if not lineage.experiment.marginalize.shuffle:
+                # The first rows of the file are taken then.
+                found += observed(negatives, aspect=ORDER)
         case "marginalization_effects":
             found = stored("marginalization_backgrounds") + observed(lineage.key("model")) + observed(genome, here)
             found += observed(lineage.marginalize_motifs_key)

@@ -24,7 +24,7 @@ import pandas as pd
 from cherimoya_assets import __version__
 from cherimoya_assets.analysis.annotation import ttl_text
 from cherimoya_assets.analysis.loci import interleave, read_loci
-from cherimoya_assets.analysis.modisco import PooledAttributions, pool_blocks
+from cherimoya_assets.analysis.modisco import ModiscoPatterns, PooledAttributions, pool_blocks
 from cherimoya_assets.analysis.motifs import read_motifs
 from cherimoya_assets.analysis.seqlets import cherimoya_seqlets_bed
 from cherimoya_assets.assets.lineage import ExperimentLineage

@@ -148,6 +148,33 @@ def test_seqlets_lie_where_modisco_seqlet_bed_puts_them(planted, tmp_path):
     assert own == list(zip(table["chrom"], table["start"], table["end"], names, table["strand"], strict=True))
 
 
+def test_rows_can_be_named_in_another_order_of_the_loci(planted):
+    """By the bases: what a seqlet of a pattern or of a subpattern holds is what the row that it names has there."""
+    rows = np.random.default_rng(1).permutation(len(planted.pooled.scores))
+    moved = planted.patterns.naming_rows_of(list(planted.pooled.locus_id[rows]))
+    assert wrong_seqlets(planted.patterns.h5, planted.pooled.one_hot) == 0
+    assert wrong_seqlets(planted.patterns.h5, planted.pooled.one_hot[rows]) > 0
+    assert wrong_seqlets(moved.h5, planted.pooled.one_hot[rows]) == 0
+    assert list(planted.pooled.locus_id[rows][moved.seqlets["example_idx"]]) == list(moved.seqlets["locus_id"])
+    assert planted.patterns.naming_rows_of(list(planted.pooled.locus_id)) is planted.patterns
+
+
+def wrong_seqlets(h5, one_hot):
+    wrong = seen = 0
+    with h5py.File(io.BytesIO(h5)) as file:
+        start = one_hot.shape[2] // 2 - int(file.attrs["window_size"]) // 2
+        groups = []
+        file.visititems(lambda name, group: groups.append(group) if name.endswith("/seqlets") else None)
+        for group in groups:
+            columns = (group[name][:] for name in ("example_idx", "start", "end", "is_revcomp", "sequence"))
+            for row, begin, end, reverse, bases in zip(*columns, strict=True):
+                here = one_hot[row, :, start + begin : start + end].T
+                wrong += not np.array_equal(here[::-1, ::-1] if reverse else here, bases)
+                seen += 1
+    assert seen
+    return wrong
+
+
 @pytest.mark.parametrize("row", [0, -1])
 @pytest.mark.parametrize("damage", ["one base on", "one base back", "other strand", "other seqlet"])
 def test_a_wrong_coordinate_is_detected(planted, damage, row):

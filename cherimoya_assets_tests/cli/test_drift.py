@@ -153,6 +153,16 @@ def test_batch_size_and_device_make_nothing_out_of_date(tiny_copy, setting):
     assert run(file) == set()
 
 
+def test_sorting_a_file_makes_nothing_out_of_date(tiny_copy):
+    file, _ = tiny_copy
+    for name in ("peaks.bed", "negatives.bed"):
+        rows = (file.parent / name).read_text().splitlines(keepends=True)
+        assert rows[::-1] != rows
+        (file.parent / name).write_text("".join(rows[::-1]))
+    assert drift(file) == {}
+    assert run(file) == set()
+
+
 def test_touching_files_makes_nothing_out_of_date(tiny_copy):
     file, _ = tiny_copy
     for path in file.parent.iterdir():
@@ -177,7 +187,6 @@ def test_an_input_that_is_changed_back_is_fresh_again(tiny_copy):
     [
         (lambda rows: rows[1:], r"1 row removed"),
         (lambda rows: [rows[0].replace("300\t340", "310\t350"), *rows[1:]], r"1 row added, 1 removed"),
-        (lambda rows: [rows[1], rows[0], *rows[2:]], r"the same rows in another order"),
     ],
 )
 def test_rows_are_counted(tiny_copy, edit, words):

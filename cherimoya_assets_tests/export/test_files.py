@@ -5,14 +5,19 @@ That their numbers are those of the field's commands is held in `test_parity.py`
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cherimoya_assets.analysis.modisco import ModiscoPatterns
+from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets_tests.cli.command import command
-from cherimoya_assets_tests.narrow_demo import HEADS
+from cherimoya_assets_tests.narrow_demo import CHROMS, HEADS
 
 BIN = Path(sys.executable).parent
 
@@ -87,3 +92,30 @@ def test_nothing_materialized_is_one_sentence(narrow_run, tmp_path):
     assert said.code == 1
     assert "cherimoya-assets run" in said.err
     assert not (tmp_path / "to").exists()
+
+
+def test_of_a_file_that_was_sorted_since_everything_exported_has_its_order(exported, narrow_run, tmp_path, monkeypatch):
+    shutil.copytree(narrow_run.file.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("home"))
+    file = tmp_path / "copy" / narrow_run.file.name
+    (loci,) = read_experiment(file).loci
+    loci.write_text("".join(sorted(loci.read_text().splitlines(keepends=True), key=hash_of)))
+    named = []
+    monkeypatch.setattr(ModiscoPatterns, "naming_rows_of", lambda own, loci: named.append(list(loci)) or own)
+    said = command("export", file, "--home", narrow_run.home, "--to", tmp_path / "to")
+    assert said.code == 0, said
+    rows = [line.split("\t")[:3] for line in loci.read_text().splitlines()]
+    rows = [f"{chrom}:{start}-{end}" for chrom, start, end in rows if chrom in CHROMS]
+    for head, names in zip(HEADS, named, strict=True):
+        before, after = arrays(exported / head), arrays(tmp_path / "to" / head)
+        assert sorted(map(bytes, before)) == sorted(map(bytes, after))
+        assert list(map(bytes, before)) != list(map(bytes, after))
+        kept = np.load(tmp_path / "to" / head / "narrow.attributions.idxs.npy")
+        assert names == [row for row, there in zip(rows, kept, strict=True) if there]
+
+
+def hash_of(row: str) -> str:
+    return hashlib.sha256(row.encode()).hexdigest()
+
+
+def arrays(folder: Path):
+    return np.load(folder / "narrow.attributions.attr.npz")["arr_0"]
