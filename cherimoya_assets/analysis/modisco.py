@@ -92,8 +92,9 @@ class PooledAttributions:
 class ModiscoPatterns:
     """The patterns, and where each of their seqlets lies.
 
-    h5: the bytes of modisco-lite's own file. `example_idx` in it is a row of the attributions as they were pooled, `start` and `end`
-        are offsets in the centred crop of `window` bp. A metacluster without patterns is an empty group or absent.
+    h5: the bytes of modisco-lite's own file. `example_idx` in it is a row of the attributions as they were pooled,
+        `start` and `end` are offsets in the centred crop of `window` bp. A metacluster without patterns is an empty
+        group or absent.
     seqlets: one row a seqlet of a pattern, in the file's order: metacluster ("pos_patterns" or "neg_patterns"),
         pattern, seqlet (number in its pattern), chrom, start, end (genome, 0-based, half-open), strand ("-": the
         pattern is the reverse complement of the genome here), locus_id, example_idx.
