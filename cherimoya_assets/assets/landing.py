@@ -24,7 +24,7 @@ import pandas as pd
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.versions import changed_inputs
 from cherimoya_assets.errors import CherimoyaAssetsError
-from cherimoya_assets.resources.storage import AssetStore, Manifest, Stored
+from cherimoya_assets.resources.storage import Manifest, Stored
 
 PREVIEW_ROWS = 10
 
