@@ -30,6 +30,7 @@ from cherimoya_assets.automation import automation_sensors, recompute_when_out_o
 from cherimoya_assets.errors import ExperimentError
 from cherimoya_assets.experiment import Experiment
 from cherimoya_assets.home import Home
+from cherimoya_assets.pool_waiting import sleep_while_waiting
 from cherimoya_assets.reprocessing import reprocessing_job, reprocessing_schedules
 from cherimoya_assets.resources.gpu import GPUResource
 from cherimoya_assets.resources.storage import StoreIOManager
@@ -54,6 +55,8 @@ def build_defs(
     Raises:
         ExperimentError: two experiments have the same name.
     """
+    # Every process that executes runs of ours comes by here.
+    sleep_while_waiting()
     names = [experiment.name for experiment in experiments]
     for name in names:
         if names.count(name) > 1:
