@@ -6,8 +6,8 @@ What belongs here: names, and how a key becomes a place. What does not: reading 
         manifest.json                     what the partition holds now; replaced last, in one step
         <16 digits>-<32 digits>/          the files; a name that no other commit has
             provenance.json               a copy of the manifest
+            damaged.json                  what a reader found damaged in this folder, if one did
         latest                            for people: the files of the last commit under a name that stays
-        damaged.json                      what a reader found damaged, of which folder
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ FRONT = "INDEX"
 LATEST = "latest"
 
 DAMAGE = "damaged.json"
-"""What a failed load leaves behind: the folder that it could not verify, and why."""
+"""What a load leaves beside files that it could not verify. It goes when they go."""
+
+UNNAMED = frozenset({SIDECAR, DAMAGE})
+"""Files in a data folder that its manifest does not name."""
 
 STAGING = ".staging"
 

@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from cherimoya_assets.errors import StorageError
-from cherimoya_assets.resources.layout import DAMAGE, DATA_FOLDER, LATEST, MANIFEST, SIDECAR, STAGING
+from cherimoya_assets.resources.layout import DAMAGE, DATA_FOLDER, LATEST, MANIFEST, STAGING, UNNAMED
 from cherimoya_assets.resources.manifest import Manifest, files_below, manifest_text, parse_manifest
 from cherimoya_assets.resources.scratch import Scratch, is_older, locked, sweep_scratch
 
@@ -54,25 +54,25 @@ class LocalDisk:
 
     def inspect(self, place: str, manifest: Manifest) -> tuple[dict[str, int], bytes | None]:
         """The bytes of those files of a manifest that are there, and the note of a failed load, if there is one."""
-        home, sizes = self.root / place, {}
+        folder, sizes = self.root / place / manifest.folder, {}
         for file in manifest.files:
             with suppress(FileNotFoundError, NotADirectoryError):
-                sizes[file.name] = (home / manifest.folder / file.name).stat().st_size
+                sizes[file.name] = (folder / file.name).stat().st_size
         try:
-            return sizes, (home / DAMAGE).read_bytes()
+            return sizes, (folder / DAMAGE).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return sizes, None
 
-    def remember_damage(self, place: str, text: str) -> None:
-        """Leave a note beside a manifest."""
-        _replace_text(self.root / place / DAMAGE, text)
+    def remember_damage(self, place: str, manifest: Manifest, text: str) -> None:
+        """Leave a note beside damaged files."""
+        _replace_text(self.root / place / manifest.folder / DAMAGE, text)
 
     @contextmanager
     def opened(self, place: str, manifest: Manifest) -> Iterator[Path]:
         """A folder with the files of a manifest and no others; they are not verified yet."""
         folder = self.root / place / manifest.folder
         named = {file.name for file in manifest.files}
-        if all(path.relative_to(folder).as_posix() in named | {SIDECAR} for path in files_below(folder)):
+        if all(path.relative_to(folder).as_posix() in named | UNNAMED for path in files_below(folder)):
             yield folder
             return
         # Somebody put a file in between (a desktop does). No reader is to take it for one of ours.
@@ -101,7 +101,6 @@ class LocalDisk:
             finally:
                 staged.release()
             _replace_link(home / LATEST, target.name)
-            (home / DAMAGE).unlink(missing_ok=True)
             if previous is not None:
                 shutil.rmtree(home / previous, ignore_errors=True)
         return target
@@ -113,8 +112,7 @@ class LocalDisk:
             if not ours:
                 return
             named = self._named(place)
-            (home / MANIFEST).unlink(missing_ok=True)
-            for name in (DAMAGE, LATEST):
+            for name in (MANIFEST, LATEST):
                 (home / name).unlink(missing_ok=True)
             if named is not None:
                 shutil.rmtree(home / named, ignore_errors=True)
@@ -223,7 +221,7 @@ def _replace_link(path: Path, target: str) -> None:
 
 
 def _is_temporary(path: Path) -> bool:
-    return path.name.startswith((f".{MANIFEST}.", f".{DAMAGE}.", f".{LATEST}."))
+    return path.name.startswith((f".{MANIFEST}.", f".{LATEST}."))
 
 
 def _sync(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cherimoya_assets.errors import StorageError
-from cherimoya_assets.resources.layout import DATA_FOLDER, SIDECAR
+from cherimoya_assets.resources.layout import DATA_FOLDER, UNNAMED
 
 FORMAT = 1
 
@@ -155,4 +155,4 @@ def different_files(folder: Path, manifest: Manifest) -> Iterator[tuple[StoredFi
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return name == path.as_posix() != "." and not path.is_absolute() and ".." not in path.parts and name != SIDECAR
+    return name == path.as_posix() != "." and not path.is_absolute() and ".." not in path.parts and name not in UNNAMED

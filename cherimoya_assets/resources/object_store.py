@@ -91,19 +91,15 @@ class ObjectStore:
 
     def inspect(self, place: str, manifest: Manifest) -> tuple[dict[str, int], bytes | None]:
         """The bytes of those files of a manifest that are there, and the note of a failed load, if there is one."""
-        found = self._find(place)
-        sizes = {
-            file.name: found[at]["size"]
-            for file in manifest.files
-            if (at := self._at(place, manifest.folder, file.name)) in found
-        }
-        note = self._get(self._at(place, DAMAGE)) if self._at(place, DAMAGE) in found else None
-        return sizes, note
+        folder = self._at(place, manifest.folder)
+        found = self._find(folder)
+        sizes = {file.name: found[at]["size"] for file in manifest.files if (at := f"{folder}/{file.name}") in found}
+        return sizes, self._get(at) if (at := f"{folder}/{DAMAGE}") in found else None
 
-    def remember_damage(self, place: str, text: str) -> None:
-        """Leave a note beside a manifest."""
-        with self._reached():
-            self.fs.pipe_file(self._at(place, DAMAGE), text.encode())
+    def remember_damage(self, place: str, manifest: Manifest, text: str) -> None:
+        """Leave a note beside damaged files."""
+        with self._reached(writing=True):
+            self.fs.pipe_file(self._at(place, manifest.folder, DAMAGE), text.encode())
 
     @contextmanager
     def opened(self, place: str, manifest: Manifest) -> Iterator[Path]:
@@ -120,16 +116,16 @@ class ObjectStore:
 
     def publish(self, place: str, staged: Scratch, manifest: Manifest, front: str | None) -> UPath:
         """Make a staged folder the content of a partition; returns where its files are."""
-        paths = files_below(staged.folder)
-        uploads = {self._at(place, manifest.folder, path.relative_to(staged.folder).as_posix()): path for path in paths}
+        paths, folder = files_below(staged.folder), self._at(place, manifest.folder)
+        uploads = {f"{folder}/{path.relative_to(staged.folder).as_posix()}": path for path in paths}
         try:
             with self._reached(writing=True):
                 fs = self.fs
                 _together(lambda at: fs.put_file(str(uploads[at]), at), uploads)
-            found = self._find(place)
+            found = self._find(folder)
             for at, path in uploads.items():
                 if at not in found or found[at]["size"] != path.stat().st_size:
-                    raise StorageError(f"{self.fs.unstrip_protocol(at)}: is not what was uploaded. Run it again.")
+                    raise StorageError(f"{fs.unstrip_protocol(at)}: is not what was uploaded. Run it again.")
             previous = self._named(place)
         except BaseException:
             with suppress(Exception):
@@ -137,24 +133,28 @@ class ObjectStore:
             raise
         with self._reached(writing=True):
             # From here on nothing is taken back: when the answer is lost, the manifest may be there.
-            self.fs.pipe_file(self._at(place, MANIFEST), manifest_text(manifest).encode())
+            fs.pipe_file(self._at(place, MANIFEST), manifest_text(manifest).encode())
             if front is not None:
                 page = _pointing_page(front, self.where(place, manifest.folder, front), f"../{manifest.folder}/{front}")
-                self.fs.pipe_file(self._at(place, LATEST, _pointer(front)), page, ContentType="text/html")
-        self._delete([at for at in found if at == self._at(place, DAMAGE)])
+                fs.pipe_file(self._at(place, LATEST, _pointer(front)), page, ContentType="text/html")
         if previous is not None:
-            self._delete_replaced(place, previous, manifest.folder, found)
+            replaced = self._find(self._at(place, previous))
+            if replaced and _written(found) - _written(replaced) >= GRACE:
+                self._delete(replaced)
         staged.remove()
         return self.root.joinpath(*place.split("/"), manifest.folder)
 
     def remove(self, place: str) -> None:
-        """Remove a partition: its manifest first, then everything else."""
+        """Remove a partition: its manifest first, then its files."""
+        named = self._named(place)
         self._delete([self._at(place, MANIFEST)])
-        self._delete(self._find(place))
+        for folder in (LATEST, named):
+            if folder is not None:
+                self._delete(self._find(self._at(place, folder)))
 
     def partitions(self, below: str) -> list[str]:
         """The places of all partitions with a manifest at a place and below it, in the order of their names."""
-        places = (at[len(self._path) + 1 :].rpartition("/") for at in self._find(below))
+        places = (at[len(self._path) + 1 :].rpartition("/") for at in self._find(self._at(below)))
         found = [place for place, _, name in places if name == MANIFEST]
         # A store inside of this one has a name with a dot.
         return sorted(place for place in found if not any(part[:1] == "." for part in place.split("/")))
@@ -172,25 +172,22 @@ class ObjectStore:
 
     def sweep(self, older_than: timedelta) -> list[str]:
         """Remove what dead writers left behind; returns the URLs of what was removed."""
-        everything, now = self._find(""), self._time_there()
-        folders: dict[tuple[str, str], list[str]] = {}
+        everything, now = self._find(self._path), self._time_there()
+        folders: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+        for at, info in everything.items():
+            *parts, _ = at[len(self._path) + 1 :].split("/")
+            data = next((depth for depth, part in enumerate(parts) if DATA_FOLDER.fullmatch(part)), None)
+            if data is not None:
+                folders.setdefault(("/".join(parts[:data]), parts[data]), {})[at] = info
         removed = []
-        for at in everything:
-            parts = at[len(self._path) + 1 :].split("/")
-            for depth, part in enumerate(parts[:-1]):
-                if DATA_FOLDER.fullmatch(part):
-                    folders.setdefault(("/".join(parts[:depth]), part), []).append(at)
-                    break
-            else:
-                if STAGING in parts and now - _written(everything, [at]) >= older_than:
-                    self._delete([at])
-                    removed.append(self.fs.unstrip_protocol(at))
         for (place, folder), objects in folders.items():
-            if now - _written(everything, objects) < older_than or self._is_named(place, folder):
-                continue
-            self._delete(objects)
-            removed.append(self.where(place, folder))
-        return [*removed, *map(str, sweep_scratch(None, older_than))]
+            if now - _written(objects) >= older_than and not self._is_named(place, folder):
+                self._delete(objects)
+                removed.append(self.where(place, folder))
+        probes = {at: info for at, info in everything.items() if at.startswith(f"{self._at(STAGING)}/")}
+        old = [at for at, info in probes.items() if now - _written({at: info}) >= older_than]
+        self._delete(old)
+        return [*removed, *map(self.fs.unstrip_protocol, old), *map(str, sweep_scratch(None, older_than))]
 
     def _at(self, *parts: str) -> str:
         return "/".join([self._path, *filter(None, parts)])
@@ -202,15 +199,15 @@ class ObjectStore:
             except FileNotFoundError:
                 return None
 
-    def _find(self, place: str) -> dict[str, dict[str, Any]]:
-        """Every object at a place and below it, with its size and time."""
+    def _find(self, top: str) -> dict[str, dict[str, Any]]:
+        """Every object below a prefix, with its size and time."""
         with self._reached():
             try:
-                found: dict[str, dict[str, Any]] = self.fs.find(self._at(place), detail=True)
+                found: dict[str, dict[str, Any]] = self.fs.find(top, detail=True)
             except FileNotFoundError:
                 return {}
-        # `prefix/place` is also how `prefix/place_of_another` begins.
-        return {at: info for at, info in found.items() if at.startswith(f"{self._at(place)}/")}
+        # `top/` is not the only thing that begins with `top`.
+        return {at: info for at, info in found.items() if at.startswith(f"{top}/")}
 
     def _fetch(self, place: str, folder: str, names: Iterable[str], into: Path) -> None:
         def fetch(name: str) -> None:
@@ -230,13 +227,6 @@ class ObjectStore:
         with self._reached():
             fs = self.fs
             _together(delete, objects)
-
-    def _delete_replaced(self, place: str, replaced: str, ours: str, found: Mapping[str, dict[str, Any]]) -> None:
-        """Delete the objects of a commit that was replaced, unless it was made just before."""
-        old = [at for at in found if at.startswith(f"{self._at(place, replaced)}/")]
-        new = [at for at in found if at.startswith(f"{self._at(place, ours)}/")]
-        if old and _written(found, new) - _written(found, old) >= GRACE:
-            self._delete(old)
 
     def _named(self, place: str) -> str | None:
         """The folder that the manifest names, None without a manifest or with a damaged one."""
@@ -260,7 +250,7 @@ class ObjectStore:
             self.fs.pipe_file(at, b"")
             info = self.fs.info(at)
             self.fs.rm_file(at)
-        return _written({at: info}, [at])
+        return _written({at: info})
 
     @contextmanager
     def _reached(self, *, writing: bool = False) -> Iterator[None]:
@@ -286,11 +276,11 @@ def _together(work: Callable[[str], None], items: Iterable[str]) -> None:
             list(pool.map(work, todo))
 
 
-def _written(found: Mapping[str, dict[str, Any]], objects: Iterable[str]) -> datetime:
-    """When the newest of these objects was written; now where the store does not say."""
+def _written(objects: Mapping[str, Mapping[str, Any]]) -> datetime:
+    """When the newest of some objects was written; now where the store does not say."""
     now = datetime.now(UTC)
-    times = [found[at].get("LastModified") or found[at].get("created") or now for at in objects]
-    return max((time if time.tzinfo else time.replace(tzinfo=UTC) for time in times), default=now)
+    times = [info.get("LastModified") or info.get("created") or now for info in objects.values()]
+    return max(time if time.tzinfo else time.replace(tzinfo=UTC) for time in times)
 
 
 def _pointer(name: str) -> str:

@@ -10,7 +10,7 @@ therefore sees the old content or the new one and never a part, whenever the wri
 files' hashes is the asset's data version: an identical recomputation has the same version and wakes nothing.
 
 What is damaged counts as missing. Whether every file is there and has its size is seen by whoever looks; a load checks
-the hashes, and leaves a note where one is wrong, so that from then on everybody sees it. A commit makes the note void.
+the hashes, and leaves a note where one is wrong, so that from then on everybody sees it, until it is stored again.
 
 The stamp of a materialization travels with its files: a copy of the manifest lies beside them, and HTML pages carry it
 inside. Neither counts for the version, since the stamp names the run.
@@ -228,7 +228,7 @@ class AssetStore:
             except _DamagedError as error:
                 with suppress(OSError, StorageError):
                     # Who may not write only reads it.
-                    self._backend.remember_damage(place, _note(manifest, str(error)))
+                    self._backend.remember_damage(place, manifest, json.dumps({"damage": str(error)}))
                 raise StorageError(str(error)) from error.__cause__
             except FileNotFoundError as error:
                 before, content = content, self._backend.manifest_bytes(place)
@@ -282,7 +282,7 @@ class AssetStore:
                     f"{where}: has {sizes[file.name]} bytes, not the recorded {file.size}: the file is damaged or "
                     "foreign. Materialize it again."
                 )
-        return _noted(note, manifest)
+        return _noted(note)
 
 
 class StoreIOManager(dg.ConfigurableIOManager):
@@ -364,16 +364,11 @@ def _verify_all_there(folder: Path, manifest: Manifest) -> None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / file.name))
 
 
-def _note(manifest: Manifest, sentence: str) -> str:
-    return json.dumps({"folder": manifest.folder, "damage": sentence})
-
-
-def _noted(note: bytes | None, manifest: Manifest) -> str:
-    """What a note says about the content that a manifest names; empty where it is about another or cannot be read."""
+def _noted(note: bytes | None) -> str:
+    """What the note of a failed load says; empty where there is none or it cannot be read."""
     try:
-        raw = json.loads(note or b"{}")
-        return str(raw["damage"]) if raw["folder"] == manifest.folder else ""
-    except (ValueError, KeyError, TypeError):
+        return "" if note is None else str(json.loads(note)["damage"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 
