@@ -155,7 +155,8 @@ def _make_index(source: Path, fasta: Path, index: Path) -> None:
     try:
         pyfaidx.Faidx(str(fasta), indexname=str(temporary), rebuild=True).close()
         os.replace(temporary, index)
-    except (pyfaidx.FastaIndexingError, ValueError, OSError) as error:
+    except (pyfaidx.FastaIndexingError, ValueError, OSError, RuntimeError, LookupError) as error:
+        # Lines of some lengths pyfaidx does not expect itself.
         raise InputError(
             f"{source.name}: cannot be indexed: {str(error).splitlines()[0]}. "
             "Lines of a sequence must have equal length; rewrite it, with `seqkit seq -w 60` for example."

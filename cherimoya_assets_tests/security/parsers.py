@@ -274,3 +274,6 @@ SEEDS: dict[str, list[bytes]] = {
     "record": [_seed_record()],
     "record_texts": [json.dumps(_RECORD_TEXTS).encode()],
 }
+
+FOUND: list[tuple[str, bytes]] = [("genome", b">chrhrA...e\nACGTACGT\nTA...e\nACGTACGT\nT")]
+"""What the fuzz target found, mended since; a crash file without its first byte."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cherimoya_assets_tests.security.parsers import PARSERS, SEEDS, parse
+from cherimoya_assets_tests.security.parsers import FOUND, PARSERS, SEEDS, parse
 
 EXAMPLES = 40
 
@@ -70,3 +70,8 @@ def test_json_with_a_value_of_another_kind_is_read_or_refused_in_a_sentence(name
 def test_the_files_to_begin_from_are_read(name, tmp_path):
     """Otherwise the property above would hold for parsers that refuse everything."""
     assert parse(name, SEEDS[name][0], tmp_path / "work") is None
+
+
+@pytest.mark.parametrize(("name", "content"), FOUND)
+def test_what_fuzzing_found_stays_mended(name, content, tmp_path):
+    assert parse(name, content, tmp_path / "work") is not None
