@@ -8,6 +8,8 @@ import sys
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus, RunsFilter
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import TickStatus
 
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.home import Home
@@ -41,8 +43,18 @@ def test_a_new_instance_is_quiet_and_holds_one_step_in_the_gpu_pool(tmp_path):
         assert not instance.telemetry_enabled
         assert not instance.nux_enabled
         assert instance.run_monitoring_enabled
+        assert instance.run_monitoring_poll_interval_seconds == 30
+        assert instance.run_monitoring_start_timeout_seconds == 300
+        assert instance.run_monitoring_cancel_timeout_seconds == 180
+        assert instance.run_monitoring_max_runtime_seconds == 0
+        # Resuming a run would make Dagster's own cancelling stop no step any more.
+        assert instance.run_monitoring_max_resume_run_attempts == 0
         assert instance.get_settings("run_monitoring")["free_slots_after_run_end_seconds"] == 60
-        assert instance.get_settings("run_retries")["retry_on_asset_or_op_failure"] is False
+        assert instance.run_retries_enabled
+        assert instance.run_retries_max_retries == 2
+        assert not instance.run_retries_retry_on_asset_or_op_failure
+        assert instance.code_server_process_startup_timeout == 180
+        assert instance.get_tick_retention_settings(InstigatorType.SENSOR)[TickStatus.SKIPPED] == 7
         assert dg.materialize([lives], instance=instance).success
         assert instance.event_log_storage.get_concurrency_info("gpu").limit == 1
 

@@ -14,15 +14,15 @@ PATIENCE_S = 120
 JOB = """
 import os, sys, time
 import dagster as dg
-from cherimoya_assets.resources.gpu import GPUResource
+from cherimoya_assets.resources.storage import StoreIOManager
 
-@dg.op
-def holds_on(gpu: GPUResource):
+@dg.op(out=dg.Out(io_manager_key="store"))
+def holds_on():
     held = os.open("alive", os.O_WRONLY)
     print("step", os.getpid(), flush=True)
     time.sleep(600)
 
-@dg.job(executor_def=dg.multiprocess_executor, resource_defs={"gpu": GPUResource()})
+@dg.job(executor_def=dg.multiprocess_executor, resource_defs={"store": StoreIOManager(root="store")})
 def guarded():
     holds_on()
 

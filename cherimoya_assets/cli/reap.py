@@ -34,8 +34,10 @@ def reap(home: Home) -> list[str]:
     from cherimoya_assets.instance import prepare_instance
     from cherimoya_assets.reaping import end_abandoned_runs, free_slots
     from cherimoya_assets.resources.leases import clear_leases
+    from cherimoya_assets.resources.storage import AssetStore
 
     with dg.DagsterInstance.from_config(str(prepare_instance(home))) as instance:
         done = [f"run {run_id}: ended, its process is gone" for run_id in end_abandoned_runs(instance)]
         done += [f"run {run_id}: its places in pools are free again" for run_id in free_slots(instance)]
-    return done + clear_leases()
+    done += clear_leases()
+    return done + [f"{left}: removed, its writer died" for left in AssetStore(home.store).sweep()]

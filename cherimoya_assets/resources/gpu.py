@@ -17,7 +17,6 @@ from pydantic import Field, PrivateAttr
 from cherimoya_assets.analysis.models import ModelFileLike, SequenceModel, load_model
 from cherimoya_assets.errors import DeviceError
 from cherimoya_assets.resources.leases import lease
-from cherimoya_assets.step_process import end_with_run_worker
 
 GPU_POOL = "gpu"
 """The Dagster pool of every step that computes with a model; its limit is the number of devices."""
@@ -34,7 +33,6 @@ class GPUResource(dg.ConfigurableResource):
     _run: str = PrivateAttr(default="")
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        end_with_run_worker(context)
         self._run = context.run.run_id if context.run is not None else ""
 
     @contextmanager

@@ -58,6 +58,7 @@ from cherimoya_assets.resources.manifest import (
 )
 from cherimoya_assets.resources.object_store import ObjectStore
 from cherimoya_assets.resources.scratch import Scratch
+from cherimoya_assets.step_process import end_with_run_worker
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -297,6 +298,10 @@ class StoreIOManager(dg.ConfigurableIOManager):
     @property
     def store(self) -> AssetStore:
         return AssetStore(self.root)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        # Here, because every step that makes something has this resource.
+        end_with_run_worker(context)
 
     def handle_output(self, context: dg.OutputContext, obj: Staged) -> None:
         partition = context.asset_partition_key if context.has_asset_partitions else None

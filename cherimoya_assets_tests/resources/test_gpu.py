@@ -137,8 +137,7 @@ def test_a_certain_device_is_waited_for_while_others_are_free(machine):
             raise KeyboardInterrupt(sentence)
 
     resource = GPUResource()
-    run = SimpleNamespace(run_id="the-run-that-has-it")
-    resource.setup_for_execution(SimpleNamespace(run=run, instance=None))
+    resource.setup_for_execution(SimpleNamespace(run=SimpleNamespace(run_id="the-run-that-has-it")))
     with (
         resource.lease("cuda:1", print),
         pytest.raises(KeyboardInterrupt, match=rf"held by pid {os.getpid()}, run the-run-that-has-it, since"),

@@ -1,0 +1,41 @@
+"""`dagster dev` ends with the process that started it; a stand-in for Dagster, which says what it sees."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+STAND_IN = """
+import sys, time
+print(*sys.argv[1:], flush=True)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+STARTER = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-m", "cherimoya_assets.cli.dagster_dev", "-h", "127.0.0.1"], stdin=subprocess.PIPE)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def dagster(tmp_path):
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "__init__.py").touch()
+    (tmp_path / "dagster" / "__main__.py").write_text(STAND_IN)
+    return tmp_path
+
+
+def test_dagster_is_interrupted_when_the_process_that_started_it_is_killed(dagster):
+    with subprocess.Popen([sys.executable, "-c", STARTER], cwd=dagster, stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "dev -h 127.0.0.1\n"
+        starter.kill()
+        assert starter.stdout.readline() == "interrupted\n"
+        # The output ends when Dagster has gone, too.
+        assert starter.stdout.read() == ""
