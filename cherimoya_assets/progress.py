@@ -17,22 +17,26 @@ LOG_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class Advance:
-    """How far one asset partition has come; `eta` is in seconds, None before it can be known."""
+    """How far one asset partition has come; `eta` is in seconds, None before it can be known.
+
+    `resumed` of the `done` items were there already when the `seconds` began.
+    """
 
     asset: str
     partition: str | None
     done: int
     total: int
     seconds: float
+    resumed: int = 0
 
     @property
     def rate(self) -> float:
         """Items a second so far."""
-        return self.done / self.seconds if self.seconds > 0 else 0.0
+        return (self.done - self.resumed) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def eta(self) -> float | None:
-        return (self.total - self.done) / self.rate if self.done and self.rate else None
+        return (self.total - self.done) / self.rate if self.rate else None
 
 
 _watchers: list[Callable[[Advance], None]] = []
@@ -54,10 +58,16 @@ class Progress:
     def __init__(self, log: Callable[[str], None], asset: str, partition: str | None, unit: str) -> None:
         self._log, self._asset, self._partition, self._unit = log, asset, partition, unit
         self._began = self._logged = time.perf_counter()
+        self._resumed = 0
+
+    def resumed(self, done: int, total: int) -> None:
+        """So much was there already: it counts as done, and not for the speed. The clock begins now."""
+        self._resumed, self._began = done, time.perf_counter()
+        self(done, total)
 
     def __call__(self, done: int, total: int) -> None:
         now = time.perf_counter()
-        advance = Advance(self._asset, self._partition, done, total, now - self._began)
+        advance = Advance(self._asset, self._partition, done, total, now - self._began, self._resumed)
         for watcher in _watchers:
             watcher(advance)
         if now - self._logged >= LOG_EVERY_S:

@@ -9,12 +9,14 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from cherimoya_assets.analysis.attribution_chunks import Resumed
 from cherimoya_assets.analysis.attributions import AttributionBlock, attribute
 from cherimoya_assets.analysis.one_hot import SequenceBlock
-from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors
+from cherimoya_assets.assets.landing import Stopwatch, analysis_log, check, land, reader_errors, refusals
 from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.assets.versions import current_inputs
+from cherimoya_assets.assets.versions import current_inputs, loaded_version
 from cherimoya_assets.progress import Progress
+from cherimoya_assets.resources.chunks import StoredChunks
 from cherimoya_assets.resources.gpu import GPU_POOL, GPUResource
 
 STEP = "attributions"
@@ -65,9 +67,30 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
     def attributions(context: dg.AssetExecutionContext, gpu: GPUResource, sequences: SequenceBlock):
         watch, chrom = Stopwatch(), context.partition_key
         heads = tuple(head for head in lineage.heads if keys[head] in context.selected_asset_keys)
-        with reader_errors(), gpu.lease(experiment.device, context.log.info) as device:
+        progress = Progress(context.log.info, STEP, chrom, "loci")
+        resumed = Resumed(0, 0, 0, 0)
+
+        def resume(there: Resumed) -> None:
+            nonlocal resumed
+            resumed = there
+            context.log.info(
+                f"resumed: {there.chunks} of {there.of_chunks} chunks were there, {there.loci} of {there.of_loci} loci"
+            )
+            progress.resumed(there.loci, there.of_loci)
+
+        chunks = StoredChunks(
+            lineage.store,
+            lineage.name,
+            chrom,
+            heads=heads,
+            all_heads=lineage.heads,
+            code_version=code_version,
+            log=context.log.warning,
+        )
+        with reader_errors(), analysis_log(context.log), gpu.lease(experiment.device, context.log.info) as device:
             inputs = current_inputs(lineage, keys[heads[0]], chrom)
             models = {fold: gpu.load(file, device) for fold, file in experiment.model.items()}
+            inputs["model"] = loaded_version(lineage, models)
             blocks, reports = attribute(
                 models,
                 sequences,
@@ -83,30 +106,37 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 random_state=experiment.random_state,
                 warning_threshold=experiment.warning_threshold,
                 fast=experiment.fast,
-                progress=Progress(context.log.info, STEP, chrom, "loci"),
+                progress=progress,
+                chunks=chunks,
+                resumed=resume,
             )
         for fold, said in next(iter(reports.values()))["folds"].items():
             if "fallback" in said:
                 context.log.warning(f"fold {fold}: {said['fallback']}")
+        computed = 1 - resumed.loci / resumed.of_loci if resumed.of_loci else 1.0
         for head in heads:
             block, report = blocks[head], reports[head]
+            results = [
+                result
+                for result in (
+                    *attribution_checks(keys[head], block, sequences, lineage, report["folds"]),
+                    matches_dense(keys[head], head, report["folds"], experiment.mutagenesis_tolerance),
+                )
+                if result.check_name in check_names(lineage)
+            ]
+            if refusals(results):
+                # What is refused is not kept in parts either: the next run computes all of it.
+                chunks.forget()
             yield from land(
                 lineage,
                 keys[head],
                 block,
                 stamp=lineage.stamp(STEP, inputs, {**parameters, "head": head, "report": report}, device),
                 watch=watch,
-                checks=[
-                    result
-                    for result in (
-                        *attribution_checks(keys[head], block, sequences, lineage, report["folds"]),
-                        matches_dense(keys[head], head, report["folds"], experiment.mutagenesis_tolerance),
-                    )
-                    if result.check_name in check_names(lineage)
-                ],
+                checks=results,
                 metadata={
                     "dagster/partition_row_count": len(block.scores),
-                    "loci_per_second": len(block.scores) / watch.seconds,
+                    "loci_per_second": computed * len(block.scores) / watch.seconds,
                     "mean_absolute_projected": float(np.abs(block.projected).mean()) if len(block.scores) else 0.0,
                     "folds": len(report["folds"]),
                     "report": dg.MetadataValue.json(report),
@@ -115,6 +145,9 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 },
                 preview=attribution_preview(block),
             )
+        # Dagster comes back here when the I/O manager has committed the last of them, and not before. What a kill in
+        # between leaves behind is what the next landing of the partition removes.
+        chunks.forget()
 
     return attributions
 
