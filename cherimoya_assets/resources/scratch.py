@@ -26,7 +26,7 @@ from weakref import finalize
 
 from cherimoya_assets.resources.layout import path_part
 
-PREFIX = "cherimoya_assets."
+PREFIX = "cherimoya_assets.scratch."
 """What our folders among the temporary files of the machine begin with."""
 
 
