@@ -29,6 +29,9 @@ from cherimoya_assets.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
+LOCAL_FILE = b"PK\x03\x04"
+"""How a zip archive begins that has something in it."""
+
 DTYPES = ("float32", "bfloat16", "float16")
 """What torch's autocast can do with these models. float64 it cannot: parts of them are written in float32."""
 
@@ -347,6 +350,10 @@ def _check_archive(path: Path, content: bytes, hint: str) -> None:
             ):
                 # PyTorch compresses nothing; what is packed can be a thousand times as large as the file.
                 raise ValueError("packed")
+            if content[:4] != LOCAL_FILE or any(one.filename.endswith("/constants.pkl") for one in members):
+                # torch.load goes by the first bytes, where zipfile goes by the last; and it hands programs to another
+                # loader.
+                raise ValueError("something before the archive, or a program")
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise ModelError(f"{path.name}: is damaged, cut short, or not a PyTorch checkpoint. {hint}.") from error
