@@ -352,3 +352,19 @@ def test_a_chunk_with_nan_is_not_kept_even_for_a_moment(lineage, monkeypatch):
     assert not Made(lineage).result.success
     assert len(put_chunks) == LOCI
     assert all(np.isfinite(scores).all() for chunk in put_chunks for scores in chunk.scores.values())
+
+
+def test_memory_that_ends_on_the_device_stands_in_the_log_of_the_step(lineage, monkeypatch):
+    from cherimoya_assets.analysis.mutagenesis.windowed import engine
+
+    sweep = engine.sweep
+
+    def limited(network, reference, outside, edits, **keywords):
+        if len(edits.change) > 8:
+            raise torch.OutOfMemoryError("no more")
+        return sweep(network, reference, outside, edits, **keywords)
+
+    monkeypatch.setattr(engine, "sweep", limited)
+    made = Made(lineage, "counts")
+    assert made.result.success
+    assert [line for line in made.log if line.startswith("cpu ran out of memory with ")]
