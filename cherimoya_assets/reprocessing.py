@@ -74,6 +74,9 @@ class _Log:
 
     def step_begins(self, keys: Collection[dg.AssetKey]) -> None: ...
 
+    def waits(self, sentence: str) -> None:
+        self._log.info(sentence)
+
     def advances(self, advance: object) -> None: ...
 
     def run_ends(self, made) -> None:

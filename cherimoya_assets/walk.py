@@ -27,6 +27,7 @@ from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.build import Stage, build_defs, stages
 from cherimoya_assets.errors import CherimoyaAssetsError, ExperimentError, InputError
 from cherimoya_assets.progress import Advance, watching
+from cherimoya_assets.resources.leases import WAITING
 from cherimoya_assets.run_process import process_tag
 
 COMMAND_TAG = "cherimoya_assets/run"
@@ -72,6 +73,7 @@ class Watcher(Protocol):
     def stage_begins(self, number: int, of: int, stage: Stage, partitions: Sequence[str | None]) -> None: ...
     def run_begins(self, stage: Stage, partition: str | None) -> None: ...
     def step_begins(self, keys: Collection[dg.AssetKey]) -> None: ...
+    def waits(self, sentence: str) -> None: ...
     def advances(self, advance: Advance) -> None: ...
     def run_ends(self, made: Made) -> None: ...
     def skipped(self, skipped: Skipped) -> None: ...
@@ -330,6 +332,8 @@ class _Walker:
         event = entry.dagster_event
         if event is not None and event.event_type is dg.DagsterEventType.STEP_START:
             self.watcher.step_begins(self._keys_of_step(event.step_key))
+        elif event is None and entry.user_message.startswith(WAITING):
+            self.watcher.waits(entry.user_message)
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,9 @@ class Display:
         self._step, self._advance = ", ".join(sorted(map(_name, keys))), None
         self._began["step"] = self.clock()
 
+    def waits(self, sentence: str) -> None:
+        self._row("note", sentence, style="yellow")
+
     def advances(self, advance: Advance) -> None:
         self._advance = advance
         self._reached = advance.done / advance.total if advance.total else 0.0

@@ -31,6 +31,9 @@ from cherimoya_assets.errors import DeviceError
 POLL_S = 0.1
 TELL_EVERY_S = 60.0
 
+WAITING = "waiting for a device"
+"""How every sentence begins that says what is waited for."""
+
 LEASE, TICKET = ".lease", ".ticket"
 
 _held: set[int] = set()
@@ -113,7 +116,7 @@ def _wait(place: int, devices: Sequence[str], log: Callable[[str], None]) -> tup
                     f"{device} is held by {_holder(place, name) or 'nobody, and others wait for it'}"
                     for device, name in zip(devices, names, strict=True)
                 ]
-                log(f"waiting for a device since {told - began:.0f} s: {'; '.join(held)}")
+                log(f"{WAITING} since {told - began:.0f} s: {'; '.join(held)}")
             time.sleep(POLL_S)
 
 

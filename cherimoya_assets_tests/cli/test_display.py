@@ -113,6 +113,14 @@ def test_between_progress_the_step_at_work_is_named(terminal, clock):
     assert "━" in moving[1]
 
 
+def test_what_is_waited_for_is_said(plain):
+    begin(plain)
+    plain.waits("waiting for a device since 0 s: GPU-a is held by pid 12")
+    assert "  note  waiting for a device since 0 s: GPU-a is held by pid 12\n" in re.sub(
+        " +note +", "  note  ", said(plain)
+    )
+
+
 def test_failures_warnings_and_what_is_skipped_say_why(plain):
     begin(plain)
     failure = Failure((key("counts", "attributions"),), "ModelError: no fold")
