@@ -240,7 +240,7 @@ def _records_of(index: Path) -> Iterator[tuple[str, int, int, int, int]]:
     except UnicodeDecodeError as error:
         raise InputError(f"{index.name}: not a FASTA index. Remove it; it is made again.") from error
     for number, line in enumerate(lines, start=1):
-        name, *numbers = line.split("\t")[:5]
+        name, *numbers = line.split("\t")
         fits = len(numbers) == 4 and name.isprintable() and all(_NUMBER.fullmatch(text) for text in numbers)
         length, offset, bases, width = map(int, numbers) if fits else (0, 0, 0, 0)
         if not fits or width < bases or (length and not bases):

@@ -21,7 +21,9 @@ from pydantic import BaseModel
 
 from cherimoya_assets.analysis.genome import Genome, default_chroms, open_genome
 from cherimoya_assets.analysis.hashing import combined_sha256, file_sha256, file_state
+from cherimoya_assets.errors import InputError
 from cherimoya_assets.experiment import Experiment
+from cherimoya_assets.experiment.model import not_a_partition
 from cherimoya_assets.home import Home
 from cherimoya_assets.resources.storage import AssetStore
 
@@ -115,6 +117,9 @@ class ExperimentLineage:
         """Selected chromosomes, largest first: a long one started last would be waited for."""
         sizes = self.genome.chrom_sizes
         chosen = self.experiment.chroms or default_chroms(sizes)
+        for chrom in chosen:
+            if refusal := not_a_partition(chrom):
+                raise InputError(f"{self.experiment.sequences.name}: {refusal}. Name the ones to use in `chroms`.")
         return tuple(sorted(chosen, key=lambda chrom: (-sizes.get(chrom, 0), chrom)))
 
     @cached_property

@@ -25,6 +25,9 @@ from cherimoya_assets.resources.storage import AssetStore
 
 EXPORT_RECORD = ".export.json"
 
+SECTIONS = ("inputs", "parameters", "packages")
+"""Parts of a stamp that map names to values."""
+
 DEPTH = 8
 """Folders above a file that are looked at; reports are folders in folders."""
 
@@ -107,7 +110,7 @@ def _trace_file(path: Path, real: Path) -> Trace | None:
     if real.suffix == ".html" and (page := read_page_stamp(real.read_bytes())) is not None:
         origin = _origin(page.stamp, "")
         changed = () if page.unchanged else (real.name,)
-        return Trace(path, sha256, changed, path, (origin,), str(page.stamp.get("command", "")))
+        return Trace(path, sha256, changed, path, (origin,), _command(page.stamp))
     for sidecar in sidecars:
         # Under another name, beside the sidecar that it was copied with.
         for name, recorded in sidecar.hashes.items():
@@ -141,7 +144,7 @@ def _trace_in_home(path: Path, sha256: str, home: Home) -> Trace | None:
     for place, manifest in AssetStore(home.store).manifests():
         if any(file.sha256 == sha256 for file in manifest.files):
             origin = _origin(manifest.stamp, manifest.version)
-            return Trace(path, sha256, (), place, (origin,), str(manifest.stamp.get("command", "")))
+            return Trace(path, sha256, (), place, (origin,), _command(manifest.stamp))
     return None
 
 
@@ -160,14 +163,14 @@ def _sidecars(folder: Path) -> Iterator[_Sidecar]:
         elif place.parent == folder:
             yield _stored(place, folder / manifest.folder, manifest)
     for place in sorted(folder.glob(f"*{EXPORT_RECORD}")):
-        yield _exported(place)
+        if place.is_file():
+            yield _exported(place)
 
 
 def _stored(place: Path, folder: Path, manifest: Manifest) -> _Sidecar:
     origin = _origin(manifest.stamp, manifest.version)
     hashes = {file.name: file.sha256 for file in manifest.files}
-    command = str(manifest.stamp.get("command", ""))
-    return _Sidecar(place, folder, hashes, dict.fromkeys(hashes, (origin,)), command)
+    return _Sidecar(place, folder, hashes, dict.fromkeys(hashes, (origin,)), _command(manifest.stamp))
 
 
 def _exported(place: Path) -> _Sidecar:
@@ -179,20 +182,43 @@ def _exported(place: Path) -> _Sidecar:
         for name in hashes:
             item = name if name in record["assets"] else name.partition("/")[0]
             origins[name] = tuple(
-                Origin(asset, None if cell == "all" else cell, version, stamps.get(asset, {}).get(cell, {}))
+                Origin(asset, None if cell == "all" else cell, str(version), _stamp(stamps.get(asset, {}).get(cell)))
                 for asset, cells in record["assets"].get(item, {}).items()
                 for cell, version in cells.items()
             )
         words = ["export", record["experiment_file"], "--home", record["home"], "--to", str(place.parent)]
         command = shlex.join(["cherimoya-assets", *words, "--head", record["head"]])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StorageError(f"{place}: not a record of an export. Export again.") from error
     return _Sidecar(place, place.parent, hashes, origins, command)
 
 
-def _origin(stamp: Mapping[str, Any], version: str) -> Origin:
+def _origin(raw: object, version: str) -> Origin:
+    stamp = _stamp(raw)
     asset = stamp.get("asset") or f"{stamp.get('experiment', '?')}/{stamp.get('step', '?')}"
-    return Origin(str(asset), stamp.get("partition"), version, stamp)
+    partition = stamp.get("partition")
+    return Origin(str(asset), None if partition is None else str(partition), str(version), stamp)
+
+
+def _stamp(raw: object) -> Mapping[str, Any]:
+    """A stamp as it is stored, without what is not of a stamp's kind: anybody can have written it."""
+    if not isinstance(raw, Mapping):
+        return {}
+    return {name: value for name, value in raw.items() if name not in SECTIONS or isinstance(value, Mapping)}
+
+
+def _command(raw: object) -> str:
+    """The command that makes a file again, if it is one of ours and nothing but that.
+
+    A reader is invited to paste it into a shell, so what a stranger's sidecar calls by that name is not shown.
+    """
+    command = str(_stamp(raw).get("command", ""))
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""
+    ours = words[:1] == ["cherimoya-assets"] and words[1:2] in (["run"], ["export"]) and command.isprintable()
+    return command if ours and shlex.join(words) == command else ""
 
 
 def _nothing_found(path: Path, real: Path, home: Home | None) -> str:

@@ -275,5 +275,8 @@ SEEDS: dict[str, list[bytes]] = {
     "record_texts": [json.dumps(_RECORD_TEXTS).encode()],
 }
 
-FOUND: list[tuple[str, bytes]] = [("genome", b">chrhrA...e\nACGTACGT\nTA...e\nACGTACGT\nT")]
+FOUND: list[tuple[str, bytes]] = [
+    ("genome", b">chrhrA...e\nACGTACGT\nTA...e\nACGTACGT\nT"),
+    ("index", b"chrA\t12\t10\t8\t8\t30\t8\t9\n"),
+]
 """What the fuzz target found, mended since; a crash file without its first byte."""
