@@ -35,6 +35,7 @@ IMPORTED = (
     "alembic.command",
     "dagster._cli",
     "dagster._core.executor.in_process",
+    "dagster._core.instance.factory",
     "dagster._core.storage.local_compute_log_manager",
     "dagster._core.storage.sqlite_storage",
     "dagster._daemon.auto_run_reexecution.event_log_consumer",
@@ -59,6 +60,9 @@ IMPORTED = (
     "tangermeme.saturation_mutagenesis",
     "tangermeme.seqlet",
     "torch",
+    # What a model without weights of its own (device "meta") imports when it is made, SymPy with it: half a second.
+    "torch.fx.experimental.symbolic_shapes",
+    "upath.core",
 )
 """Whatever a run imports before it computes. Not `cherimoya_assets.definitions`: that reads the experiments."""
 
