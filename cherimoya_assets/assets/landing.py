@@ -22,7 +22,7 @@ import dagster as dg
 import pandas as pd
 
 from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.assets.versions import changed_inputs
+from cherimoya_assets.assets.versions import Versions, changed_inputs
 from cherimoya_assets.errors import CherimoyaAssetsError
 from cherimoya_assets.resources.storage import Manifest, Stored
 
@@ -73,7 +73,7 @@ def land(
             f"{key.to_user_string()} was computed but not stored, because a check did not pass. {reasons}",
             allow_retries=False,
         )
-    stamp = {**stamp, **circumstances(key, stamp)}
+    stamp = {**stamp, **circumstances(key, stamp), "upstream": _upstream(lineage, key)}
     staged = lineage.store.stage(value, stamp)
     yield dg.MaterializeResult(
         asset_key=key,
@@ -135,6 +135,12 @@ def _refuse_changed_inputs(lineage: ExperimentLineage, key: dg.AssetKey, inputs:
             f"{' and '.join(changed)} changed while {name} was being computed; nothing was stored. Run it again.",
             allow_retries=False,
         )
+
+
+def _upstream(lineage: ExperimentLineage, key: dg.AssetKey) -> dict[str, str]:
+    """The versions of the input files through every hop; the stamp's `inputs` are one hop up."""
+    context = dg.AssetExecutionContext.get()
+    return Versions(lineage).upstream(key, context.partition_key if context.has_partition_key else None)
 
 
 @contextmanager

@@ -32,6 +32,9 @@ ORDER, ELSEWHERE, CONTIGS = "order", "elsewhere", "contigs"
 """What is read of an input besides its chromosomes: the order of its rows, how many lie on chromosomes that are not
 selected, the names and sizes of the contigs."""
 
+OR = " or "
+"""Between two versions of one input, where what is pooled was not all made of the same."""
+
 BY_CHROMOSOME = frozenset(
     {"one_hot_sequences", "attributions", "seqlets", "annotated_seqlets", "marginalization_effects"}
 )
@@ -78,6 +81,20 @@ class Versions:
             InputError, Problems: an input cannot be read.
         """
         return {source.name: self.version(source) for source in sources(self.lineage, key, partition)}
+
+    def upstream(self, key: dg.AssetKey, partition: str | None) -> dict[str, str]:
+        """The versions of the observed inputs that a partition stands on, through every hop: as `inputs` for those that
+        it reads itself, from the stamps of what is stored for the others. What is stored of two versions is both.
+        """
+        found: dict[str, dict[str, None]] = {}
+        for source in sources(self.lineage, key, partition):
+            stamped = {source.name: self.version(source)}
+            if not source.observed:
+                manifest = self.manifest(source.key, source.partition)
+                stamped = {} if manifest is None else manifest.stamp.get("upstream", {})
+            for name, version in stamped.items():
+                found.setdefault(name, {}).update(dict.fromkeys(version.split(OR)))
+        return {name: OR.join(versions) for name, versions in found.items()}
 
     def version(self, source: Source) -> str:
         """The version of one source, empty where nothing is stored.

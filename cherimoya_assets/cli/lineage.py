@@ -32,6 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
 
+PARTS = {
+    "made from": "inputs",
+    "input files, through every step": "upstream",
+    "parameters": "parameters",
+    "versions": "packages",
+}
+"""What is said of each part of a stamp."""
+
+
 def run(arguments: argparse.Namespace) -> int:
     from cherimoya_assets.home import Home
     from cherimoya_assets.provenance.tracing import trace
@@ -91,7 +100,7 @@ def _asset_lines(asset: str, origins: list[Origin]) -> list[str]:
     lines.append(f"  run       {_distinct(runs)}")
     lines.append(f"  device    {_distinct(_said(s, 'device') for s in stamps)}")
     lines.append(f"  from      {_distinct(_said(s, 'experiment_file') for s in stamps)}")
-    for title, name in (("inputs", "inputs"), ("parameters", "parameters"), ("versions", "packages")):
+    for title, name in PARTS.items():
         merged: dict[str, dict[str, None]] = {}
         for stamp in stamps:
             for key, value in dict(stamp.get(name, {})).items():

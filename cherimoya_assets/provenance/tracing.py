@@ -25,7 +25,7 @@ from cherimoya_assets.resources.storage import AssetStore
 
 EXPORT_RECORD = ".export.json"
 
-SECTIONS = ("inputs", "parameters", "packages")
+SECTIONS = ("inputs", "upstream", "parameters", "packages")
 """Parts of a stamp that map names to values."""
 
 DEPTH = 8

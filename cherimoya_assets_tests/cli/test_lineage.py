@@ -11,6 +11,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.versions import Versions
+from cherimoya_assets.experiment import read_experiment
+from cherimoya_assets.home import Home
 from cherimoya_assets.provenance.stamped_page import read_page_stamp, stamp_page
 from cherimoya_assets.resources.storage import SIDECAR, AssetStore
 from cherimoya_assets_tests.cli.command import command
@@ -59,6 +63,21 @@ def test_every_stored_file_names_its_asset_run_device_inputs_parameters_and_vers
         assert runs[origin["run_id"]] == origin["partition"]
         assert found["sha256"] == (None if path.name == SIDECAR else hashlib.sha256(path.read_bytes()).hexdigest())
         assert found["unchanged"]
+
+
+def test_a_pooled_file_names_the_input_files_through_every_step(tiny_run):
+    """Against the versions of the files as they are: the bigWig itself is made from stored assets only."""
+    file, home, _ = tiny_run
+    versions = Versions(ExperimentLineage(read_experiment(file), Home(home)))
+    key = versions.lineage.key
+    wanted = {"model": versions.whole(key("model")), "motif_database": versions.whole(versions.lineage.motifs_key)}
+    for name, input_key in (("peaks", key("peaks")), ("genome", versions.lineage.genome_key)):
+        wanted |= {f"{name}[{chrom}]": version for chrom, version in versions.by_chromosome(input_key).items()}
+    (origin,) = answer(latest(home, "tiny", "counts", "attribution_tracks") / "contributions.bw")["origins"]
+    assert {name: version for name, version in origin["upstream"].items() if name != "genome contigs"} == wanted
+    assert not wanted.keys() & origin["inputs"].keys() - {f"genome[{chrom}]" for chrom in ("chrA", "chrB", "chrC")}
+    said = command("lineage", latest(home, "tiny", "counts", "attribution_tracks") / "contributions.bw")
+    assert f"    model = {wanted['model']}\n" in said.out
 
 
 def test_the_command_that_it_names_makes_the_same_content_again(tiny_copy):
