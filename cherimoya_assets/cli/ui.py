@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from cherimoya_assets.cli.arguments import add_home, writable_home
@@ -110,7 +111,7 @@ def end(server: subprocess.Popen[bytes]) -> None:
     """End Dagster and what it started."""
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if server.poll() is not None:
-            return
+            break
         if stop == signal.SIGINT:
             # `dagster dev` then ends its web server, daemon and code server one after the other.
             server.send_signal(stop)
@@ -121,6 +122,10 @@ def end(server: subprocess.Popen[bytes]) -> None:
             server.wait(timeout=SHUTDOWN_S)
         except subprocess.TimeoutExpired:
             continue
+    if server.returncode and server.returncode < 0:
+        # It was killed, and could end nothing. A run that is interrupted with the rest says so, and may be retried.
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
 
 
 def _interrupt(*_: object) -> None:

@@ -1,0 +1,41 @@
+"""What the UI command leaves of Dagster. Stand-ins: a shell for Dagster, `sleep` for what it starts."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+
+from cherimoya_assets.cli.ui import end
+from cherimoya_assets.run_process import GONE, process_tag
+
+PATIENCE_S = 60
+
+
+def test_what_dagster_started_ends_when_dagster_was_killed():
+    server = subprocess.Popen(
+        ["sh", "-c", "sleep 600 & echo started; wait"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert server.stdout is not None
+    with server.stdout as output:
+        assert output.readline() == b"started\n"
+        server.kill()
+        server.wait()
+        end(server)
+        # The child holds the output open as long as it lives.
+        assert select.select([output], [], [], PATIENCE_S)[0], "it lives"
+        assert output.read() == b""
+
+
+def test_what_goes_on_after_dagster_ended_in_good_order_is_left_alone():
+    """A run that is being executed, and the code server that waits for it."""
+    server = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!"], stdout=subprocess.PIPE, start_new_session=True)
+    assert server.stdout is not None
+    child = int(server.stdout.readline())
+    server.stdout.close()
+    server.wait()
+    end(server)
+    (name,) = process_tag(child).values()
+    assert not name.endswith(f":{GONE}")
+    os.kill(child, signal.SIGKILL)
