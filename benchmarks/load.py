@@ -6,8 +6,9 @@
 
 One asset backfill for each experiment is submitted as the UI does it: one_hot_sequences and attributions of all
 chromosomes, a run each, or with `--whole-graph` everything. Daemon, code server and run workers are the real ones, with
-the `dagster.yaml` of a new home; PostgreSQL's server is started on loopback for the occasion. The
-experiments are tiny (two loci a chromosome, a model of two layers), so that what is measured is not their work.
+the `dagster.yaml` of a new home and runs that start warm (`warm_launcher.py`); PostgreSQL's server is started on
+loopback for the occasion. The experiments are tiny (two loci a chromosome, a model of two layers), so that what is
+measured is not their work.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class RunWorkers:
 
 
 def serve() -> None:
-    """Fork a worker for every line of standard input, and say what became of each, until standard input ends."""
+    """Fork a worker for every line of standard input and say what becomes of each; ends with standard input."""
     # Ctrl-C reaches the whole group. This process ends with its client, a child decides for itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in IMPORTED:
@@ -153,7 +153,8 @@ def serve() -> None:
         if sys.stdin.fileno() in ready:
             received = os.read(sys.stdin.fileno(), 1 << 16)
             if not received:
-                return
+                # Without the farewells of the packages, some of which complain that Python still holds their objects.
+                os._exit(0)
             *lines, requests = (requests + received).split(b"\n")
             for line in lines:
                 words = json.loads(line)
