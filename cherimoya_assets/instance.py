@@ -26,7 +26,8 @@ telemetry: {enabled: false}
 nux: {enabled: false}
 
 concurrency:
-  # Steps that compute with the model are in the pool `gpu`. Its limit is how many devices there are.
+  # Steps that compute with the model are in the pool `gpu`, one at a time. With N devices, and this folder as
+  # DAGSTER_HOME: `dagster instance concurrency set gpu N`. Each step then has a device of its own.
   pools: {default_limit: 1, granularity: op}
   runs: {max_concurrent_runs: 4}
 

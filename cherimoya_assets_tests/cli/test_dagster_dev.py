@@ -9,9 +9,9 @@ import pytest
 
 STAND_IN = """
 import sys, time
-print(*sys.argv[1:], flush=True)
 try:
-    time.sleep(600)
+    print(*sys.argv[1:], flush=True)
+    time.sleep(60)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
