@@ -38,6 +38,8 @@ from cherimoya_assets.resources.scratch import Scratch, sweep_scratch
 if TYPE_CHECKING:
     from upath import UPath
 
+S3 = ("s3", "s3a")
+
 GRACE = timedelta(hours=1)
 """How long objects stay that a commit has replaced: longer than any client repeats a request."""
 
@@ -64,7 +66,7 @@ class ObjectStore:
         try:
             return fsspec.filesystem(protocol, **self.root.storage_options)
         except ImportError as error:
-            how = "pip install cherimoya_assets[s3]" if protocol in ("s3", "s3a") else str(error)
+            how = "pip install cherimoya_assets[s3]" if protocol in S3 else str(error)
             raise StorageError(f"{self.root}: {protocol}:// needs a package that is not installed: {how}") from error
         except ValueError as error:
             raise StorageError(f"{self.root}: {error}. Name a folder or s3://bucket/prefix.") from error
@@ -194,8 +196,10 @@ class ObjectStore:
 
     def _get(self, at: str) -> bytes | None:
         with self._reached():
+            # In parts, an S3 object could be read as two: one GET sees one content.
+            whole = {"max_concurrency": 1} if self.root.protocol in S3 else {}
             try:
-                return bytes(self.fs.cat_file(at))
+                return bytes(self.fs.cat_file(at, **whole))
             except FileNotFoundError:
                 return None
 
