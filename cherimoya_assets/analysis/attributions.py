@@ -146,21 +146,17 @@ def attribute(
         if algorithm == "saturation_mutagenesis"
         else {"n_shuffles": n_shuffles, "random_state": random_state, "fast": fast}
     )
+    decisive = {
+        "algorithm": algorithm,
+        **of_algorithm,
+        "span": [start, end],
+        "heads": list(outputs),
+        "group": group,
+        "dtype": dtype,
+    }
     found: dict[str, ModelScores] = {}
-    for fold, model in sorted(models.items()):
-        windowed = algorithm == "saturation_mutagenesis" and is_windowed(model, tolerance, dtype)
-        decisive = {
-            "algorithm": algorithm,
-            **of_algorithm,
-            "model": model.fingerprint,
-            "kind": model.kind,
-            "span": [start, end],
-            "heads": list(outputs),
-            "group": group,
-            "dtype": dtype,
-            "computed_on": computed_on(model, device, shared_sums=not windowed),
-        }
-        names = fingerprints(block.one_hot, decisive) if chunks is not None else []
+    for fold, model in models.items():
+        names = [] if chunks is None else _fingerprints(model, block.one_hot, decisive, device)
         found[fold] = ModelScores(names, outputs, (n, 4, attr_window), chunks)
     there = [n - len(scores.missing) for scores in found.values()]
     if resumed is not None and sum(there):
@@ -197,3 +193,17 @@ def attribute(
         for head in outputs
     }
     return blocks, {head: {"algorithm": algorithm, "folds": folds} for head in outputs}
+
+
+def _fingerprints(
+    model: SequenceModel, one_hot: NDArray[np.int8], decisive: Mapping[str, Any], device: str
+) -> list[str]:
+    """What the chunks of one model are kept under: `decisive`, and what the model and the machine add."""
+    mutagenesis = decisive["algorithm"] == "saturation_mutagenesis"
+    windowed = mutagenesis and is_windowed(model, decisive["tolerance"], decisive["dtype"])
+    own = {
+        "model": model.fingerprint,
+        "kind": model.kind,
+        "computed_on": computed_on(model, device, shared_sums=not windowed),
+    }
+    return fingerprints(one_hot, {**decisive, **own})
