@@ -160,8 +160,8 @@ def _record_texts(content: bytes, folder: Path) -> None:
     np.savez(raw, texts=np.array(content.decode(errors="replace")), **RECORD_ARRAYS)
     record = read_record(raw.getvalue(), "x.npz")
     nothing = SimpleNamespace(heads={}, inputs={}, parameters={}, packages={})
-    for difference in (compare_runs(record, record), compare_runs(nothing, record), compare_runs(record, nothing)):
-        comparison_page(difference, "x", "before", "after").encode(errors="replace")
+    comparison_page(compare_runs(record, record), "x", "before", "after").encode(errors="replace")
+    for difference in (compare_runs(nothing, record), compare_runs(record, nothing)):
         comparison_markdown(difference)
         assert all(c.isprintable() or c == "\n" for c in comparison_text(difference))
 
