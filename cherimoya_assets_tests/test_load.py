@@ -24,7 +24,7 @@ WITHOUT_WAITING = 2.0
 
 
 def test_whole_graphs_are_made_once_in_the_order_of_their_stages_with_sqlite(tmp_path):
-    load = prepare(tmp_path, experiments=2, chromosomes=3)
+    load = prepare(tmp_path, experiments=2, chromosomes=2)
     with load.instance() as instance:
         with daemon(load, seconds_between_looks=WITHOUT_WAITING) as alive:
             wait_for(instance, submit(load, instance), alive)
