@@ -84,6 +84,8 @@ def environment(experiments: Path, home: Home) -> Mapping[str, str]:
         **os.environ,
         "DAGSTER_HOME": str(home.dagster.resolve()),
         "DAGSTER_DISABLE_TELEMETRY": "1",
+        # The home is the working folder, and what lies in it is no code.
+        "PYTHONSAFEPATH": "1",
         "CHERIMOYA_ASSETS_EXPERIMENTS": str(experiments),
         "CHERIMOYA_ASSETS_HOME": str(home.root.resolve()),
     }

@@ -6,8 +6,11 @@ import os
 import select
 import signal
 import subprocess
+import sys
 
-from cherimoya_assets.cli.ui import end
+from cherimoya_assets.cli.ui import end, environment
+from cherimoya_assets.home import Home
+from cherimoya_assets.instance import prepare_instance
 from cherimoya_assets.run_process import GONE, process_tag
 
 PATIENCE_S = 60
@@ -39,3 +42,16 @@ def test_what_goes_on_after_dagster_ended_in_good_order_is_left_alone():
     (name,) = process_tag(child).values()
     assert not name.endswith(f":{GONE}")
     os.kill(child, signal.SIGKILL)
+
+
+def test_a_module_in_the_home_is_not_imported(tmp_path):
+    """Python looks for modules in the working folder first, unless it is told not to."""
+    home = Home(tmp_path / "home")
+    prepare_instance(home)
+    (home.dagster / "yaml.py").write_text("open('planted', 'w')")
+    asked = [sys.executable, "-m", "cherimoya_assets.cli.dagster_dev", "--help"]
+    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    with subprocess.Popen(asked, cwd=home.dagster, env=environment(tmp_path, home), text=True, **pipes) as server:
+        assert server.stdout is not None
+        assert "dagster dev" in server.stdout.read()
+    assert not (home.dagster / "planted").exists()
