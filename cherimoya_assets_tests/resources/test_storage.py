@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cherimoya_assets.errors import StorageError
+from cherimoya_assets.reports.folder import Report
 from cherimoya_assets.resources.local_disk import LocalDisk
 from cherimoya_assets.resources.object_store import ObjectStore
 from cherimoya_assets.resources.storage import POOLED, AssetStore, StoreIOManager, path_part
@@ -156,6 +157,24 @@ def test_a_missing_file_is_named(store):
     assert re.search(r"page\.html: named in .*manifest\.json but missing", store.look(KEY, "chrI").damage)
     with pytest.raises(StorageError, match=r"page\.html: named in .*manifest\.json but missing"):
         store.load(KEY, "chrI")
+
+
+def test_a_value_whose_files_go_while_it_is_read_is_read_again(store, monkeypatch):
+    """A writer that replaces a report removes its files one by one; a reader that lists them would miss some."""
+    read, interrupted = Report.read, []
+
+    def interrupted_once(folder: Path) -> Report:
+        if interrupted:
+            return read(folder)
+        interrupted.append(folder)
+        (folder / "figures" / "a.svg").unlink()
+        part = read(folder)
+        put(store, "new")
+        return part
+
+    put(store, "old")
+    monkeypatch.setattr(Report, "read", interrupted_once)
+    assert store.load(KEY, "chrI") == report("new")
 
 
 def test_a_file_that_somebody_put_beside_ours_is_not_taken_for_ours(store):

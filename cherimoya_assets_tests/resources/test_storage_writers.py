@@ -60,7 +60,7 @@ def test_a_writer_killed_at_any_step_leaves_the_old_content_or_the_new(store):
 
 
 def test_two_writers_and_a_reader_see_one_report_or_another_and_never_a_part(store):
-    commits = 100 if isinstance(store.root, Path) else 50
+    commits = 100 if isinstance(store.root, Path) else 25
     texts = [[f"{writer} {number}" for number in range(commits)] for writer in ("one", "two")]
     writers = [start(write, str(store.root), own) for own in texts]
     seen = set()
@@ -76,7 +76,7 @@ def test_two_writers_and_a_reader_see_one_report_or_another_and_never_a_part(sto
 
 
 def test_a_partition_that_is_removed_while_it_is_written_is_whole_or_gone(store):
-    writer = start(write, str(store.root), [f"new {number}" for number in range(50)])
+    writer = start(write, str(store.root), [f"new {number}" for number in range(20)])
     while writer.is_alive():
         store.remove(KEY, "chrI")
         store.remove_all(KEY)
