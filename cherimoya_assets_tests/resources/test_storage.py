@@ -352,6 +352,26 @@ def test_an_object_that_arrives_damaged_once_is_fetched_again(s3_place, monkeypa
     s3fs.S3FileSystem.clear_instance_cache()
 
 
+def test_an_upload_that_arrives_as_a_part_is_not_committed(s3_place, monkeypatch):
+    import s3fs
+
+    store, upload = AssetStore(s3_place), s3fs.S3FileSystem._put_file
+    put(store, "old")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+    async def short(self, local, remote, **options):
+        if remote.endswith("page.html"):
+            Path(local).with_name("part").write_bytes(b"p")
+            local = str(Path(local).with_name("part"))
+        await upload(self, local, remote, **options)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_put_file", short)
+    with pytest.raises(StorageError, match=r"page\.html: is not what was uploaded\. Run it again"):
+        put(store, "new")
+    assert store.load(KEY, "chrI") == report("old")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
 def test_the_io_manager_hands_pooled_inputs_over_as_a_dict_even_for_one_partition(place):
     def graph(names):
         partitions = dg.StaticPartitionsDefinition(names)
