@@ -155,4 +155,5 @@ def different_files(folder: Path, manifest: Manifest) -> Iterator[tuple[StoredFi
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return name == path.as_posix() != "." and not path.is_absolute() and ".." not in path.parts and name not in UNNAMED
+    plain = name == path.as_posix() != "." and "\0" not in name and name not in UNNAMED
+    return plain and not path.is_absolute() and ".." not in path.parts

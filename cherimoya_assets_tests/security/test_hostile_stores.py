@@ -326,6 +326,7 @@ def test_a_manifest_leads_nowhere_else(filled, sent):
         {"kind": ["Report"]},
         {"files": [{"name": "../../../../etc/passwd", "sha256": "0" * 64, "size": 1}]},
         {"files": [{"name": "/etc/passwd", "sha256": "0" * 64, "size": 1}]},
+        {"files": [{"name": "a\0b", "sha256": "0" * 64, "size": 1}]},
         {"files": {"name": "x"}},
         {"stamp": "x"},
     ):
