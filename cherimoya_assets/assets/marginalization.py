@@ -102,8 +102,10 @@ def effects_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
         ),
     )
     def marginalization_effects_(context: dg.AssetExecutionContext, gpu: GPUResource, backgrounds: Backgrounds):
-        watch, chrom = Stopwatch(), context.partition_key
+        chrom = context.partition_key
         with reader_errors(), analysis_log(context.log), gpu.lease(experiment.device, context.log.info) as device:
+            # Waiting for a device is no part of the work.
+            watch = Stopwatch()
             inputs = current_inputs(lineage, key, chrom)
             models = {fold: gpu.load(file, device) for fold, file in experiment.model.items()}
             inputs["model"] = loaded_version(lineage, models)
