@@ -31,8 +31,9 @@ concurrency:
   pools: {default_limit: 1, granularity: op}
   runs: {max_concurrent_runs: 4}
 
-# Dagster's default launcher, which in addition knows whether the process of a run still lives.
-run_launcher: {module: cherimoya_assets.launcher, class: LocalRunLauncher}
+# Runs are forked from a process that has everything imported, and it is known whether the process of a run still lives.
+run_launcher: {module: cherimoya_assets.warm_launcher, class: WarmRunLauncher}
+run_coordinator: {module: dagster, class: QueuedRunCoordinator, config: {dequeue_interval_seconds: 1}}
 
 run_monitoring:
   enabled: true

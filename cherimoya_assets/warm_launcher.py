@@ -5,11 +5,8 @@ What belongs here: a `LocalRunLauncher` that needs no code server to start a run
 
 Dagster starts a new Python for every run, which imports PyTorch and the rest for five seconds of a core's time before
 the first base is read. With hundreds of short runs (12 experiments of 24 chromosomes) that is most of what a machine
-does. `dagster.yaml`:
-
-    run_launcher: {module: cherimoya_assets.warm_launcher, class: WarmRunLauncher}
-
-Checked with Dagster 1.13.27: a worker gets the words that Dagster's launchers for containers give to theirs.
+does. `dagster.yaml` of a new home names this launcher. Checked with Dagster 1.13.27:
+a worker gets the words that Dagster's launchers for containers give to theirs.
 """
 
 from __future__ import annotations

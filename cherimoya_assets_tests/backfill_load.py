@@ -36,16 +36,6 @@ PATIENCE_S = 600.0
 COMPLAINTS = re.compile(r"\blocked|[Dd]eadlock|Traceback|Error\b|\bERROR\b|\bFATAL\b|could not serialize")
 """What a log must not say."""
 
-WARM = {
-    "run_launcher": {"module": "cherimoya_assets.warm_launcher", "class": "WarmRunLauncher"},
-    "run_coordinator": {
-        "module": "dagster",
-        "class": "QueuedRunCoordinator",
-        "config": {"dequeue_interval_seconds": 1},
-    },
-}
-"""Settings of `dagster.yaml` for many short runs: they are forked, and the queue is looked into every second."""
-
 DAEMON = """
 import sys
 from dagster._daemon import controller
@@ -104,12 +94,12 @@ def prepare(
     settings: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Load:
-    """Write the experiments and the home's `dagster.yaml`, to which WARM and `settings` are added as a user would."""
+    """Write the experiments and the home's `dagster.yaml`, to which `settings` are added as a user would."""
     files = many_experiments(folder, experiments, chromosomes)
     home = Home(folder / "home")
     config = prepare_instance(home) / "dagster.yaml"
     written = yaml.safe_load(config.read_text())
-    config.write_text(yaml.safe_dump({**written, **WARM, **(yaml.safe_load(settings) or {})}))
+    config.write_text(yaml.safe_dump({**written, **(yaml.safe_load(settings) or {})}))
     lineages = tuple(ExperimentLineage(experiment, home) for experiment in read_experiments(files))
     return Load(
         home,
