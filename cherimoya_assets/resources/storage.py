@@ -22,10 +22,11 @@ import errno
 import importlib
 import json
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -78,6 +79,10 @@ __all__ = [
 
 SAFE_AGE = timedelta(days=1)
 """How long something that nobody names may still be on its way: no upload takes as long."""
+
+
+LITTLE_ROOM = 1 << 20
+"""Bytes. With less than this on the disk, a write that fell short did so for want of room."""
 
 
 class Stored(Protocol):
@@ -142,31 +147,27 @@ class AssetStore:
         return self._backend.path_of(path, partition_place(key, partition))
 
     def stage(self, value: Stored, stamp: Mapping[str, Any] | None = None) -> Staged:
-        """Write and hash a value without making it visible."""
+        """Write and hash a value without making it visible.
+
+        Raises:
+            StorageError: the disk is full or read-only.
+        """
         kind = type(value).__name__
         if kind not in STORED_TYPES:
             raise TypeError(f"{kind} is not a stored type; STORED_TYPES lists them")
-        scratch = self._backend.scratch()
-        folder = scratch.folder
-        try:
-            value.write(folder)
-            files = hash_files(folder)
-            version = content_version(kind, files)
-            if stamp and any(_is_page(file.name) for file in files):
-                _stamp_pages(folder, stamp)
-                files = hash_files(folder)
-            manifest = Manifest(kind, version, f"{version[:16]}-{uuid.uuid4().hex}", files, dict(stamp or {}))
-            _write_synced(folder / SIDECAR, manifest_text(manifest))
-            front = (folder / FRONT).read_text(encoding="utf-8").strip() if (folder / FRONT).is_file() else None
-        except BaseException:
-            scratch.remove()
-            raise
-        return Staged(value, scratch, manifest, front)
+        with _disk_in_a_sentence(self.root):
+            return self._stage(value, kind, stamp or {})
 
     def commit(self, staged: Staged, key: tuple[str, ...], partition: str | None) -> Path | UPath:
-        """Make a staged value the content of a partition; returns the folder of its files."""
+        """Make a staged value the content of a partition; returns the folder of its files.
+
+        Raises:
+            StorageError: the disk is full or read-only. What was stored before stays.
+        """
+        place = partition_place(key, partition)
         try:
-            return self._backend.publish(partition_place(key, partition), staged.scratch, staged.manifest, staged.front)
+            with _disk_in_a_sentence(self.root):
+                return self._backend.publish(place, staged.scratch, staged.manifest, staged.front)
         except BaseException:
             self.discard(staged)
             raise
@@ -270,6 +271,24 @@ class AssetStore:
         """
         return self._backend.sweep(older_than)
 
+    def _stage(self, value: Stored, kind: str, stamp: Mapping[str, Any]) -> Staged:
+        scratch = self._backend.scratch()
+        folder = scratch.folder
+        try:
+            value.write(folder)
+            files = hash_files(folder)
+            version = content_version(kind, files)
+            if stamp and any(_is_page(file.name) for file in files):
+                _stamp_pages(folder, stamp)
+                files = hash_files(folder)
+            manifest = Manifest(kind, version, f"{version[:16]}-{uuid.uuid4().hex}", files, dict(stamp))
+            _write_synced(folder / SIDECAR, manifest_text(manifest))
+            front = (folder / FRONT).read_text(encoding="utf-8").strip() if (folder / FRONT).is_file() else None
+        except BaseException:
+            scratch.remove()
+            raise
+        return Staged(value, scratch, manifest, front)
+
     def _known_damage(self, place: str, manifest: Manifest) -> str:
         """What can be seen of damage without reading data; empty where there is none."""
         sizes, note = self._backend.inspect(place, manifest)
@@ -325,6 +344,27 @@ class StoreIOManager(dg.ConfigurableIOManager):
 
 class _DamagedError(StorageError):
     """What is stored is not what was stored, whoever reads it."""
+
+
+@contextmanager
+def _disk_in_a_sentence(root: Path | UPath) -> Iterator[None]:
+    """Say in a sentence that a disk is full or read-only."""
+    try:
+        yield
+    except OSError as error:
+        # NumPy and HDF5 raise an OSError of their own when a write falls short; it has no number then.
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _has_no_room(root))
+        if not full and error.errno != errno.EROFS:
+            raise
+        state, remedy = ("full", "Free some space") if full else ("read-only", "Have it mended or mounted anew")
+        raise StorageError(
+            f"{root}: the disk is {state}; nothing was stored, and what was there before is as it was. {remedy} and "
+            "run it again."
+        ) from error
+
+
+def _has_no_room(root: Path | UPath) -> bool:
+    return isinstance(root, Path) and root.exists() and shutil.disk_usage(root).free < LITTLE_ROOM
 
 
 def _backend(root: Path | UPath | str) -> LocalDisk | ObjectStore:
