@@ -7,6 +7,7 @@ What belongs here: `dagster.yaml` and opening the instance. What does not: what 
 from __future__ import annotations
 
 import os
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,8 +82,35 @@ def prepare_instance(home: Home) -> Path:
 
 @contextmanager
 def open_instance(home: Home) -> Iterator[dg.DagsterInstance]:
-    """The instance of a home, with runs that a crash left behind ended."""
-    with dg.DagsterInstance.from_config(str(prepare_instance(home))) as instance:
-        end_abandoned_runs(instance)
-        free_slots(instance)
-        yield instance
+    """The instance of a home, with runs that a crash left behind ended.
+
+    Raises:
+        StorageError: the disk refuses what Dagster writes, now or before the block ends.
+    """
+    folder = prepare_instance(home)
+    try:
+        with dg.DagsterInstance.from_config(str(folder)) as instance:
+            end_abandoned_runs(instance)
+            free_slots(instance)
+            yield instance
+    except Exception as error:
+        if (refusal := _refusal(error)) is None:
+            raise
+        raise StorageError(
+            f"{folder}: Dagster's files cannot be written ({refusal}): the disk is full, read-only or damaged. What "
+            "was stored stays. Free some space and run it again."
+        ) from error
+
+
+def _refusal(error: BaseException) -> sqlite3.OperationalError | None:
+    """SQLite's own error where the disk did not let it write."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, sqlite3.OperationalError):
+        cause = cause.__cause__
+    return cause if cause is not None and (cause.sqlite_errorcode & PRIMARY) in DISK_REFUSES else None
+
+
+PRIMARY = 0xFF
+"""SQLite's codes carry the kind of error in their lowest byte."""
+
+DISK_REFUSES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
