@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ import yaml
 
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import prepare_instance
+from cherimoya_assets_tests.faults.points import Points
 from cherimoya_assets_tests.faults.scene import Scene
 from cherimoya_assets_tests.faults.warm import PATIENCE_S, Forked, Warm
 
@@ -64,10 +65,11 @@ class Deployment:
     code_server: int
 
     @classmethod
-    def start(cls, warm: Warm, scene: Scene) -> Deployment:
+    def start(cls, warm: Warm, scene: Scene, points: Sequence[str] = ()) -> Deployment:
+        """`points` are those at which the first run workers die, in their attributions, one each."""
         said = scene.home.root / "deployment.json"
         said.unlink(missing_ok=True)
-        daemon = warm.call(be_a_deployment, **scene.names, said=str(said))
+        daemon = warm.call(be_a_deployment, **scene.names, said=str(said), points=points)
         until = time.monotonic() + PATIENCE_S
         while not said.exists():
             assert not daemon.code.done(), "the deployment did not start"
@@ -93,7 +95,7 @@ class Deployment:
         self.daemon.end()
 
 
-def be_a_deployment(file: str, home: str, said: str) -> None:
+def be_a_deployment(file: str, home: str, said: str, points: Sequence[str]) -> None:
     """In a child: fork the code server and the process that forks run workers, and be the daemon."""
     from dagster._cli import main as dagster
     from dagster._daemon import controller
@@ -120,7 +122,7 @@ def be_a_deployment(file: str, home: str, said: str) -> None:
         "--log-level",
         "error",
     )
-    _fork_run_workers_beforehand()
+    _fork_run_workers_beforehand(Path(said), points)
     _wait_for(place)
     Path(f"{said}.new").write_text(json.dumps({"code_server": code_server}))
     os.replace(f"{said}.new", said)
@@ -166,7 +168,7 @@ class _Forking:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def _fork_run_workers_beforehand() -> None:
+def _fork_run_workers_beforehand(said: Path, points: Sequence[str]) -> None:
     """The process that forks run workers is there before the daemon has a thread; the launcher finds it."""
     from cherimoya_assets import run_workers
 
@@ -177,6 +179,18 @@ def _fork_run_workers_beforehand() -> None:
         os.dup2(requests, 0)
         os.dup2(say, 1)
         os.closerange(3, 1024)
+        work = run_workers._work
+
+        def mortal(words: Sequence[str]) -> None:
+            for number, point in enumerate(points):
+                with suppress(FileExistsError):
+                    # Whoever makes the folder has the number.
+                    said.with_suffix(f".worker{number}").mkdir()
+                    Points(point, "tiny__attributions")
+                    break
+            work(words)
+
+        run_workers._work = mortal
         run_workers.serve()
     os.close(requests)
     os.close(say)

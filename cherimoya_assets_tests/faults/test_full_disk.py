@@ -92,8 +92,8 @@ def test_a_store_on_a_full_disk(tmp_path, warm, disk):
     said = experiment.run()
     assert said.code == 1
     assert re.search(
-        rf"failed at counts/attributions: StorageError: {disk}/store/.chunks: the disk is full; nothing was stored, and what "
-        r"was there before is as it was\. Free some space and run it again\.",
+        rf"failed at counts/attributions: StorageError: {disk}/store/.chunks: the disk is full; nothing was stored, "
+        r"and what was there before is as it was\. Free some space and run it again\.",
         " ".join(said.out.split()),
     ), said
     assert "Traceback" not in said.out + said.err
@@ -108,7 +108,12 @@ def test_a_home_on_a_full_disk(tmp_path, warm, disk):
     experiment = Experiment(warm, scene, tmp_path / "said.json")
     filler = fill(disk)
     said = experiment.run()
-    assert said.code != 0
+    assert said.code == 1
+    assert re.fullmatch(
+        rf"{scene.home.dagster}: Dagster's files cannot be written \([\w/ ]+\): the disk is full, read-only or "
+        r"damaged\. What was stored stays\. Free some space and run it again\.\n",
+        said.err,
+    ), said
     assert scene.versions() == experiment.old
     filler.unlink()
     experiment.completes()
@@ -137,7 +142,11 @@ def test_a_disk_that_becomes_read_only_while_it_is_computed(tmp_path, warm, disk
     (scene.home.root / "storage.yaml").write_text(f"url: file://{disk}/store\n")
     experiment = Experiment(warm, scene, tmp_path / "said.json")
     warm.do(deeds.make_on_a_disk_that_fails, **scene.names, disk=str(disk), said=str(tmp_path / "said"))
-    assert (tmp_path / "said").read_text().startswith(f"StorageError: {disk}/store/.chunks: the disk is read-only; nothing was")
+    assert (
+        (tmp_path / "said")
+        .read_text()
+        .startswith(f"StorageError: {disk}/store/.chunks: the disk is read-only; nothing was")
+    )
     assert scene.versions() == experiment.old
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     experiment.completes()

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import dagster as dg
 import pytest
 
 from cherimoya_assets.build import build_defs
-from cherimoya_assets.run_process import run_worker
 from cherimoya_assets_tests.faults import deeds
 from cherimoya_assets_tests.faults.daemons import Deployment, prepare_daemon
 from cherimoya_assets_tests.faults.scene import Cell, Scene, scene_of_many_chromosomes
 from cherimoya_assets_tests.faults.warm import PATIENCE_S
 
-STARTED = dg.DagsterRunStatus.STARTED
 NAMES = ("one_hot_sequences", "counts/attributions")
 CHROMS = 4
 
-DAEMON, EVERYTHING, RUN_WORKERS = 5, 5, CHROMS
-"""Kills, one after the other, each at a moment that nobody chose; of run workers, one of each chromosome."""
+DAEMON, EVERYTHING = 5, 5
+"""Kills, one after the other, each at a moment that nobody chose."""
 
-KILLS = DAEMON + EVERYTHING + RUN_WORKERS
+WORKERS_DIE_WHEN = (
+    "it has begun",
+    "it computes",
+    "its files are written",
+    "its data are to get their name",
+    "its data have their name",
+    "its manifest is in place",
+    "its commit is done",
+    "its event is recorded",
+)
+
+KILLS = DAEMON + EVERYTHING + len(WORKERS_DIE_WHEN)
 """In this module."""
 
 
@@ -54,25 +61,17 @@ def test_a_backfill_comes_to_its_end_by_itself(uninterrupted, warm, kill, times)
         completes(scene, instance, Deployment.start(warm, scene), versions)
 
 
-def test_a_run_whose_worker_is_killed_is_made_again_by_the_daemon(uninterrupted, warm):
+def test_runs_whose_workers_are_killed_are_made_again_by_the_daemon(uninterrupted, warm):
+    """Each worker that is forked dies at the next point of the list, until there is none left."""
     scene, versions = uninterrupted
     with asked(scene) as instance:
-        deployment = Deployment.start(warm, scene)
-        killed: set[str] = set()
-        until = time.monotonic() + PATIENCE_S
-        while len(killed) < RUN_WORKERS:
-            assert time.monotonic() < until
-            for run in instance.get_runs(dg.RunsFilter(statuses=[STARTED])):
-                chrom, worker = run.tags["dagster/partition"], run_worker(instance, run.run_id)
-                if chrom not in killed and worker is not None:
-                    time.sleep(random.uniform(0, 0.3))
-                    with suppress(ProcessLookupError):
-                        os.kill(worker, signal.SIGKILL)
-                        killed.add(chrom)
-                    assert scene.versions().items() <= versions.items()
+        deployment = Deployment.start(warm, scene, points=WORKERS_DIE_WHEN)
         completes(scene, instance, deployment, versions)
         failed = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
-        assert {run.tags["dagster/partition"] for run in failed} <= killed
+        assert len(failed) == len(WORKERS_DIE_WHEN)
+        for run in failed:
+            said = [entry.message for entry in instance.all_logs(run.run_id)]
+            assert any("killed by signal 9" in line or "is gone" in line for line in said), said
 
 
 def completes(scene: Scene, instance: dg.DagsterInstance, deployment: Deployment, versions: Mapping[Cell, str]) -> None:
