@@ -23,6 +23,7 @@ import importlib
 import json
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -348,23 +349,24 @@ class _DamagedError(StorageError):
 
 @contextmanager
 def _disk_in_a_sentence(root: Path | UPath) -> Iterator[None]:
-    """Say in a sentence that a disk is full or read-only."""
+    """Say in a sentence that a disk is full or read-only: the store's, or that of temporary files for a bucket."""
     try:
         yield
     except OSError as error:
+        place = root if isinstance(root, Path) else Path(tempfile.gettempdir())
         # NumPy and HDF5 raise an OSError of their own when a write falls short; it has no number then.
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _has_no_room(root))
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _has_no_room(place))
         if not full and error.errno != errno.EROFS:
             raise
         state, remedy = ("full", "Free some space") if full else ("read-only", "Have it mended or mounted anew")
         raise StorageError(
-            f"{root}: the disk is {state}; nothing was stored, and what was there before is as it was. {remedy} and "
+            f"{place}: the disk is {state}; nothing was stored, and what was there before is as it was. {remedy} and "
             "run it again."
         ) from error
 
 
-def _has_no_room(root: Path | UPath) -> bool:
-    return isinstance(root, Path) and root.exists() and shutil.disk_usage(root).free < LITTLE_ROOM
+def _has_no_room(place: Path) -> bool:
+    return place.exists() and shutil.disk_usage(place).free < LITTLE_ROOM
 
 
 def _backend(root: Path | UPath | str) -> LocalDisk | ObjectStore:

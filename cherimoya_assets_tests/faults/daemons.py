@@ -34,16 +34,6 @@ from cherimoya_assets_tests.faults.warm import PATIENCE_S, Forked, Warm
 
 PR_SET_PDEATHSIG = 1
 
-OFTEN = {
-    "run_launcher": {"module": "cherimoya_assets.warm_launcher", "class": "WarmRunLauncher"},
-    "run_coordinator": {
-        "module": "dagster",
-        "class": "QueuedRunCoordinator",
-        "config": {"dequeue_interval_seconds": 1},
-    },
-}
-"""What is changed in `dagster.yaml`, beside the interval of the run monitoring."""
-
 
 def prepare_daemon(home: Home) -> None:
     """Write the home's `dagster.yaml`."""
@@ -54,7 +44,7 @@ def prepare_daemon(home: Home) -> None:
     written["run_monitoring"]["start_timeout_seconds"] = 8
     # The dice may hit the same run more often than the two times that it is tried again.
     written["run_retries"]["max_retries"] = 20
-    config.write_text(yaml.safe_dump({**written, **OFTEN}))
+    config.write_text(yaml.safe_dump(written))
 
 
 @dataclass

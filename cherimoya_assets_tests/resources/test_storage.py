@@ -253,7 +253,7 @@ def test_a_failing_write_leaves_what_was_there(store, tmp_path, temporary):
             raise OSError(28, "No space left on device")
 
     put(store, "good")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match="the disk is full; nothing was stored"):
         store.stage(Report())
     assert store.load(KEY, "chrI") == report("good")
     staging = tmp_path / "store" / ".staging"
@@ -268,7 +268,7 @@ def test_a_failing_commit_leaves_what_was_there_and_nothing_else(store, temporar
     with monkeypatch.context() as patch:
         for backend in (LocalDisk, ObjectStore):
             patch.setattr(backend, "_named", _disk_full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(StorageError, match="the disk is full; nothing was stored"):
             store.commit(staged, KEY, "chrI")
     assert sorted(map(str, store.root.rglob("*"))) == before
     assert not list(temporary.iterdir())
