@@ -84,7 +84,7 @@ def test_a_killed_run_is_ended_and_gives_its_pool_slot_back(tmp_path):
         assert dg.materialize([lives], instance=instance).success
 
 
-@pytest.mark.parametrize("tag", [process_tag()[PROCESS_TAG], "another-host:1:1"])
+@pytest.mark.parametrize("tag", [process_tag()[PROCESS_TAG], "another-host:1:1"], ids=["this process", "another host"])
 def test_runs_of_the_living_and_of_other_machines_are_left_alone(tmp_path, tag):
     with open_instance(Home(tmp_path)) as instance:
         run = instance.create_run_for_job(
