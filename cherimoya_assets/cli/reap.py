@@ -33,6 +33,7 @@ def reap(home: Home) -> list[str]:
 
     from cherimoya_assets.instance import prepare_instance
     from cherimoya_assets.reaping import end_abandoned_runs, free_slots
+    from cherimoya_assets.resources.chunks import forget_landed
     from cherimoya_assets.resources.leases import clear_leases
     from cherimoya_assets.resources.storage import AssetStore
 
@@ -40,4 +41,6 @@ def reap(home: Home) -> list[str]:
         done = [f"run {run_id}: ended, its process is gone" for run_id in end_abandoned_runs(instance)]
         done += [f"run {run_id}: its places in pools are free again" for run_id in free_slots(instance)]
     done += clear_leases()
-    return done + [f"{left}: removed, its writer died" for left in AssetStore(home.store).sweep()]
+    store = AssetStore(home.store)
+    done += [f"{left}: removed, its partition has landed" for left in forget_landed(store)]
+    return done + [f"{left}: removed, its writer died" for left in store.sweep()]

@@ -22,6 +22,9 @@ from cherimoya_assets.resources.storage import AssetStore
 
 FOLDER = ".chunks"
 
+ATTRIBUTIONS = "attributions"
+"""The asset whose chunks they are."""
+
 
 class StoredChunks:
     """The chunks of one partition for some heads that are computed together; an `attribution_chunks.Chunks`.
@@ -91,6 +94,24 @@ class StoredChunks:
 
     def _name(self, fingerprint: str) -> str:
         return combined_sha256(self._code_version, fingerprint)
+
+
+def forget_landed(store: AssetStore) -> list[str]:
+    """Remove chunks that are older than the partitions of all their heads; returns where they were.
+
+    A landing removes them. What is there all the same was left by a kill between the two, and is of no use any more.
+    """
+    chunks, removed = AssetStore(store.root / FOLDER), []
+    for key, name in list(chunks.cells()):
+        if len(key) != 3:
+            continue  # not ours
+        experiment, heads, chrom = key
+        kept = chunks.written(key, name)
+        landed = [store.written((experiment, head, ATTRIBUTIONS), chrom) for head in heads.split("+")]
+        if kept is not None and all(time is not None and time >= kept for time in landed):
+            chunks.remove(key, name)
+            removed.append(str(chunks.folder(key, name)))
+    return removed
 
 
 def _subsets(heads: Sequence[str]) -> Iterator[tuple[str, ...]]:

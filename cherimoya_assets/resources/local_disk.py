@@ -14,12 +14,12 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.resources.layout import DAMAGE, DATA_FOLDER, LATEST, MANIFEST, STAGING, UNNAMED
-from cherimoya_assets.resources.manifest import Manifest, files_below, manifest_text, parse_manifest
+from cherimoya_assets.resources.manifest import Manifest, files_below, folder_named, manifest_text
 from cherimoya_assets.resources.scratch import Scratch, is_older, locked, sweep_scratch
 
 
@@ -51,6 +51,14 @@ class LocalDisk:
             return (self.root / place / MANIFEST).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def written(self, place: str) -> datetime | None:
+        """When the manifest of a partition was written, by the clock of the disk; None without one."""
+        try:
+            seconds = (self.root / place / MANIFEST).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return datetime.fromtimestamp(seconds, UTC)
 
     def inspect(self, place: str, manifest: Manifest) -> tuple[dict[str, int], bytes | None]:
         """The bytes of those files of a manifest that are there, and the note of a failed load, if there is one."""
@@ -176,14 +184,7 @@ class LocalDisk:
         return removed
 
     def _named(self, place: str) -> str | None:
-        """The folder that the manifest names, None without a manifest or with a damaged one."""
-        content = self.manifest_bytes(place)
-        if content is None:
-            return None
-        try:
-            return parse_manifest(content, self.where(place, MANIFEST)).folder
-        except StorageError:
-            return None
+        return folder_named(self.manifest_bytes(place), self.where(place, MANIFEST))
 
     @contextmanager
     def _writing(self, place: str) -> Iterator[Path]:

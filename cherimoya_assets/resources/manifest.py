@@ -103,6 +103,16 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
     return manifest
 
 
+def folder_named(content: bytes | None, place: str) -> str | None:
+    """The data folder that a manifest names; None without a manifest or with a damaged one."""
+    if content is None:
+        return None
+    try:
+        return parse_manifest(content, place).folder
+    except StorageError:
+        return None
+
+
 def read_manifest(path: Path) -> Manifest | None:
     """The manifest in a file, or None where there is no such file.
 

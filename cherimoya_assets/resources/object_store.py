@@ -30,8 +30,8 @@ from cherimoya_assets.resources.manifest import (
     Manifest,
     different_files,
     files_below,
+    folder_named,
     manifest_text,
-    parse_manifest,
 )
 from cherimoya_assets.resources.scratch import Scratch, sweep_scratch
 
@@ -90,6 +90,11 @@ class ObjectStore:
     def manifest_bytes(self, place: str) -> bytes | None:
         """What the manifest of a partition holds, None without one."""
         return self._get(self._at(place, MANIFEST))
+
+    def written(self, place: str) -> datetime | None:
+        """When the manifest of a partition was written, by the clock of the server; None without one."""
+        at, found = self._at(place, MANIFEST), self._find(self._at(place))
+        return _written({at: found[at]}) if at in found else None
 
     def inspect(self, place: str, manifest: Manifest) -> tuple[dict[str, int], bytes | None]:
         """The bytes of those files of a manifest that are there, and the note of a failed load, if there is one."""
@@ -233,14 +238,7 @@ class ObjectStore:
             _together(delete, objects)
 
     def _named(self, place: str) -> str | None:
-        """The folder that the manifest names, None without a manifest or with a damaged one."""
-        content = self.manifest_bytes(place)
-        if content is None:
-            return None
-        try:
-            return parse_manifest(content, self.where(place, MANIFEST)).folder
-        except StorageError:
-            return None
+        return folder_named(self.manifest_bytes(place), self.where(place, MANIFEST))
 
     def _is_named(self, place: str, folder: str) -> bool:
         """Whether a manifest names a folder, or may do so: one that cannot be read might."""

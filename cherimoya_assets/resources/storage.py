@@ -29,9 +29,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
+from urllib.parse import unquote
 from zipfile import BadZipFile
 
 import dagster as dg
@@ -241,6 +242,16 @@ class AssetStore:
         raise StorageError(
             f"{self._backend.where(place)}: nothing is stored here yet. Materialize {'/'.join(key)} first."
         )
+
+    def written(self, key: tuple[str, ...], partition: str | None) -> datetime | None:
+        """When a partition was stored last, by the clock of the store; None where nothing is stored."""
+        return self._backend.written(partition_place(key, partition))
+
+    def cells(self) -> Iterator[tuple[tuple[str, ...], str | None]]:
+        """Key and partition of everything that is stored, in the order of their places."""
+        for place in self._backend.partitions(""):
+            *parts, name = place.split("/")
+            yield tuple(map(unquote, parts)), partition_of(name)
 
     def partitions(self, key: tuple[str, ...]) -> list[str | None]:
         """The partitions of an asset that are stored, None for the pooled content, in the order of their names."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from cherimoya_assets.analysis.attribution_chunks import AttributionChunk
-from cherimoya_assets.resources.chunks import FOLDER, StoredChunks
+from cherimoya_assets.resources.chunks import FOLDER, StoredChunks, forget_landed
 from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets_tests.resources.writers import KEY, report
 
@@ -155,3 +156,28 @@ def test_one_that_is_kept_while_another_run_forgets_is_no_error(tmp_path):
         stop.set()
         other.join()
     assert not errors
+
+
+def test_what_is_older_than_the_partitions_of_all_its_heads_is_forgotten_and_nothing_else(store):
+    """A kill between the landing and the removal of chunks leaves such."""
+    counts, both, other = Kept(store, heads=("counts",)), Kept(store), Kept(store, chrom="chrII")
+    for chunks in (counts, both, other):
+        chunks.put(chunk_of("a"))
+    assert forget_landed(store) == []
+    for head, gone in (("counts", counts), ("profile", both)):
+        assert gone.get("a") is not None
+        store.commit(store.stage(report("landed")), ("demo", head, "attributions"), "chrI")
+        assert len(forget_landed(store)) == 1
+        assert gone.get("a") is None
+    assert other.get("a") is not None
+    assert forget_landed(store) == []
+
+
+def test_what_is_younger_than_a_partition_stays(store):
+    store.commit(store.stage(report("landed")), ("demo", "counts", "attributions"), "chrI")
+    # The clock of an object store counts in seconds.
+    time.sleep(1.1)
+    chunks = Kept(store, heads=("counts",))
+    chunks.put(chunk_of("a"))
+    assert forget_landed(store) == []
+    assert chunks.get("a") is not None
