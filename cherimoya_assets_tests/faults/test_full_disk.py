@@ -84,7 +84,7 @@ class Experiment:
 
 
 def test_a_store_on_a_full_disk(tmp_path, warm, disk):
-    scene = scene_of_many_chromosomes(tmp_path / "scene", 2)
+    scene = scene_of_many_chromosomes(tmp_path / "scene", 1)
     scene.home.root.mkdir()
     (scene.home.root / "storage.yaml").write_text(f"url: file://{disk}/store\n")
     experiment = Experiment(warm, scene, tmp_path / "said.json")
@@ -104,7 +104,7 @@ def test_a_store_on_a_full_disk(tmp_path, warm, disk):
 
 def test_a_home_on_a_full_disk(tmp_path, warm, disk):
     """Dagster's own files lie there, too."""
-    scene = scene_of_many_chromosomes(disk / "scene", 2)
+    scene = scene_of_many_chromosomes(disk / "scene", 1)
     experiment = Experiment(warm, scene, tmp_path / "said.json")
     filler = fill(disk)
     said = experiment.run()
@@ -120,7 +120,7 @@ def test_a_home_on_a_full_disk(tmp_path, warm, disk):
 
 
 def test_a_store_on_a_disk_that_is_read_only(tmp_path, warm, disk):
-    scene = scene_of_many_chromosomes(tmp_path / "scene", 2)
+    scene = scene_of_many_chromosomes(tmp_path / "scene", 1)
     scene.home.root.mkdir()
     (scene.home.root / "storage.yaml").write_text(f"url: file://{disk}/store\n")
     experiment = Experiment(warm, scene, tmp_path / "said.json")
@@ -137,7 +137,7 @@ def test_a_store_on_a_disk_that_is_read_only(tmp_path, warm, disk):
 
 def test_a_disk_that_becomes_read_only_while_it_is_computed(tmp_path, warm, disk):
     """As Linux does with a disk that fails."""
-    scene = scene_of_many_chromosomes(tmp_path / "scene", 2)
+    scene = scene_of_many_chromosomes(tmp_path / "scene", 1)
     scene.home.root.mkdir()
     (scene.home.root / "storage.yaml").write_text(f"url: file://{disk}/store\n")
     experiment = Experiment(warm, scene, tmp_path / "said.json")
