@@ -92,7 +92,9 @@ class Scene:
     def left(self) -> list[str]:
         """What is left behind by the dead: runs, places in pools, leases, files. Nothing should be, after `reap`."""
         told = reap(self.home)
-        found = [f"reap has still to do: {sentence}" for sentence in reap(self.home)]
+        # Leases and temporary files are of the whole machine, where other tests may be dying at this moment.
+        ours = ("run ", str(AssetStore(self.home.store).root))
+        found = [f"reap has still to do: {sentence}" for sentence in reap(self.home) if sentence.startswith(ours)]
         with dg.DagsterInstance.from_config(str(self.home.dagster)) as instance:
             runs = instance.get_runs(dg.RunsFilter(statuses=[*UNFINISHED, dg.DagsterRunStatus.QUEUED]))
             found += [f"run {run.run_id} is {run.status.value} ({told})" for run in runs]
