@@ -10,7 +10,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 DEMO := cherimoya_assets/demo/yeast_atac.yaml
 DEMO_HOME ?= demo_home
 PORT ?= 3000
-PYTEST_ARGS ?=
+# Two processes; a module stays in one. Much of the suite waits for servers, daemons and killed processes.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: install demo ui test check lock clean
 
@@ -34,7 +35,7 @@ ui: $(STAMP)
 	$(BIN)/cherimoya-assets ui $(DEMO) --home $(DEMO_HOME) --port $(PORT)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

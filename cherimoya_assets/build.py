@@ -30,10 +30,10 @@ from cherimoya_assets.automation import automation_sensors, recompute_when_out_o
 from cherimoya_assets.errors import ExperimentError
 from cherimoya_assets.experiment import Experiment
 from cherimoya_assets.home import Home
-from cherimoya_assets.pool_waiting import sleep_while_waiting
 from cherimoya_assets.reprocessing import reprocessing_job, reprocessing_schedules
 from cherimoya_assets.resources.gpu import GPUResource
 from cherimoya_assets.resources.storage import StoreIOManager
+from cherimoya_assets.runs.pool_waiting import sleep_while_waiting
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import dagster as dg
 
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.home import Home
-from cherimoya_assets.reaping import end_abandoned_runs, free_slots
+from cherimoya_assets.runs.reaping import end_abandoned_runs, free_slots
 
 DAGSTER_YAML = """\
 # Written by cherimoya-assets on first use. Yours to change: it is never overwritten.
@@ -33,7 +33,7 @@ concurrency:
   runs: {max_concurrent_runs: 4}
 
 # Runs are forked from a process that has everything imported, and it is known whether the process of a run still lives.
-run_launcher: {module: cherimoya_assets.warm_launcher, class: WarmRunLauncher}
+run_launcher: {module: cherimoya_assets.runs.warm_launcher, class: WarmRunLauncher}
 run_coordinator: {module: dagster, class: QueuedRunCoordinator, config: {dequeue_interval_seconds: 1}}
 
 run_monitoring:

@@ -28,7 +28,7 @@ from cherimoya_assets.build import Stage, build_defs, stages
 from cherimoya_assets.errors import CherimoyaAssetsError, ExperimentError, InputError
 from cherimoya_assets.progress import Advance, watching
 from cherimoya_assets.resources.leases import WAITING
-from cherimoya_assets.run_process import process_tag
+from cherimoya_assets.runs.run_process import process_tag
 
 COMMAND_TAG = "cherimoya_assets/run"
 """The runs of one `cherimoya-assets run` have the same value."""

@@ -14,7 +14,7 @@ from dagster._core.scheduler.instigation import TickStatus
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import open_instance, prepare_instance
-from cherimoya_assets.run_process import PROCESS_TAG, process_tag
+from cherimoya_assets.runs.run_process import PROCESS_TAG, process_tag
 
 KILLED_IN_A_POOLED_STEP = """
 import os, signal, sys
@@ -22,7 +22,7 @@ from pathlib import Path
 import dagster as dg
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import open_instance
-from cherimoya_assets.run_process import process_tag
+from cherimoya_assets.runs.run_process import process_tag
 
 @dg.asset(pool="gpu")
 def dies():

@@ -32,10 +32,10 @@ def reap(home: Home) -> list[str]:
     import dagster as dg
 
     from cherimoya_assets.instance import prepare_instance
-    from cherimoya_assets.reaping import end_abandoned_runs, free_slots
     from cherimoya_assets.resources.chunks import forget_landed
     from cherimoya_assets.resources.leases import clear_leases
     from cherimoya_assets.resources.storage import AssetStore
+    from cherimoya_assets.runs.reaping import end_abandoned_runs, free_slots
 
     with dg.DagsterInstance.from_config(str(prepare_instance(home))) as instance:
         done = [f"run {run_id}: ended, its process is gone" for run_id in end_abandoned_runs(instance)]

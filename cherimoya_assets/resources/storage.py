@@ -61,7 +61,7 @@ from cherimoya_assets.resources.manifest import (
 )
 from cherimoya_assets.resources.object_store import ObjectStore
 from cherimoya_assets.resources.scratch import Scratch
-from cherimoya_assets.step_process import end_with_run_worker
+from cherimoya_assets.runs.step_process import end_with_run_worker
 
 if TYPE_CHECKING:
     from upath import UPath

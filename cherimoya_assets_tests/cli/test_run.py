@@ -15,7 +15,7 @@ import pytest
 from dagster import DagsterRunStatus, RunsFilter
 
 from cherimoya_assets.resources.storage import AssetStore
-from cherimoya_assets.run_process import PROCESS_TAG
+from cherimoya_assets.runs.run_process import PROCESS_TAG
 from cherimoya_assets.walk import COMMAND_TAG
 from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.tiny_experiment import CHROMS

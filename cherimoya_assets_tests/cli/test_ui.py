@@ -11,7 +11,7 @@ import sys
 from cherimoya_assets.cli.ui import end, environment
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import prepare_instance
-from cherimoya_assets.run_process import GONE, process_tag
+from cherimoya_assets.runs.run_process import GONE, process_tag
 
 PATIENCE_S = 60
 

@@ -160,7 +160,7 @@ class _Forking:
 
 def _fork_run_workers_beforehand(said: Path, points: Sequence[str]) -> None:
     """The process that forks run workers is there before the daemon has a thread; the launcher finds it."""
-    from cherimoya_assets import run_workers
+    from cherimoya_assets.runs import run_workers
 
     requests, ask = os.pipe()
     answers, say = os.pipe()

@@ -20,11 +20,11 @@ from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.cli.reap import reap
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
-from cherimoya_assets.reaping import UNFINISHED
 from cherimoya_assets.resources.chunks import FOLDER
 from cherimoya_assets.resources.layout import LATEST, MANIFEST, STAGING, UNNAMED, partition_of
 from cherimoya_assets.resources.manifest import parse_manifest
 from cherimoya_assets.resources.storage import AssetStore
+from cherimoya_assets.runs.reaping import UNFINISHED
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
 Cell = tuple[str, str | None]

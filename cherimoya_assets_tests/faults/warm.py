@@ -2,7 +2,7 @@
 
     python -m cherimoya_assets_tests.faults.warm
 
-It is the process of `cherimoya_assets.run_workers`. Its children know one command more than `dagster` does:
+It is the process of `cherimoya_assets.runs.run_workers`. Its children know one command more than `dagster` does:
 `call MODULE:FUNCTION ARGUMENTS`, with the arguments by name as JSON.
 """
 
@@ -22,7 +22,7 @@ from functools import cached_property
 import dagster._cli as dagster_cli
 import pytest
 
-from cherimoya_assets import run_workers
+from cherimoya_assets.runs import run_workers
 
 PATIENCE_S = 300.0
 """Whatever is forked here takes seconds."""
@@ -113,7 +113,7 @@ TOO = (
     "dagster._daemon.cli",
     "dagster._grpc.server",
     "dagster._grpc.__generated__",
-    "cherimoya_assets.warm_launcher",
+    "cherimoya_assets.runs.warm_launcher",
     "cherimoya_assets_tests.faults.daemons",
     "cherimoya_assets_tests.faults.deeds",
 )

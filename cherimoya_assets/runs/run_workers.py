@@ -3,7 +3,7 @@
 What belongs here: that process, and the client that asks it for workers. What does not: Dagster's side of a launch
 (`warm_launcher.py`).
 
-`python -m cherimoya_assets.run_workers` imports the heavy packages, then reads one JSON list of words a line, such as
+`python -m cherimoya_assets.runs.run_workers` imports the heavy packages, then reads one JSON list of words a line, as
 `["api", "execute_run", ...]`. For each it forks a child that does what `dagster` would do with these words. It answers
 `{"started": pid}` at once and `{"ended": pid, "code": exit code}` when the child is gone. The packages are shared with
 the children, and so are their versions: a changed installation wants a new daemon. The experiment files are read by
@@ -68,7 +68,7 @@ IMPORTED = (
 
 LOG = logging.getLogger("cherimoya_assets")
 
-FORKING_PROCESS = (sys.executable, "-W", "ignore", "-m", "cherimoya_assets.run_workers")
+FORKING_PROCESS = (sys.executable, "-W", "ignore", "-m", "cherimoya_assets.runs.run_workers")
 
 
 class RunWorkers:

@@ -18,15 +18,15 @@ from dagster._daemon.auto_run_reexecution.auto_run_reexecution import filter_run
 from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
 from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
 
-from cherimoya_assets import reaping
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import open_instance, prepare_instance
-from cherimoya_assets.launcher import LocalRunLauncher
-from cherimoya_assets.reaping import end_abandoned_runs, free_slots
 from cherimoya_assets.resources import leases
 from cherimoya_assets.resources.leases import lease
 from cherimoya_assets.resources.storage import AssetStore
-from cherimoya_assets.run_process import launch_tag, process_tag
+from cherimoya_assets.runs import reaping
+from cherimoya_assets.runs.launcher import LocalRunLauncher
+from cherimoya_assets.runs.reaping import end_abandoned_runs, free_slots
+from cherimoya_assets.runs.run_process import launch_tag, process_tag
 from cherimoya_assets_tests.cli.command import command
 
 STARTING, STARTED, CANCELING = DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING

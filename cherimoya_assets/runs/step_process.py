@@ -23,7 +23,7 @@ from multiprocessing.connection import wait
 
 import dagster as dg
 
-from cherimoya_assets.run_process import run_worker
+from cherimoya_assets.runs.run_process import run_worker
 
 
 def end_with_run_worker(context: dg.InitResourceContext) -> None:

@@ -9,7 +9,7 @@ import dagster as dg
 from dagster._core.execution.plan import instance_concurrency_context
 from dagster._core.execution.plan.active import ActiveExecution
 
-from cherimoya_assets.pool_waiting import sleep_while_waiting
+from cherimoya_assets.runs.pool_waiting import sleep_while_waiting
 
 
 def test_a_run_sleeps_while_another_has_the_place(tmp_path, monkeypatch):

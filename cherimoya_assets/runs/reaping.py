@@ -13,7 +13,7 @@ import time
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from cherimoya_assets.run_process import PROCESS_TAG, Life, life_of
+from cherimoya_assets.runs.run_process import PROCESS_TAG, Life, life_of
 
 UNFINISHED = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 

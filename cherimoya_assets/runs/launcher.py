@@ -16,7 +16,7 @@ import signal
 from dagster import DagsterRun
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 
-from cherimoya_assets.run_process import Life, launch_tag, life_of, process_tag, run_worker
+from cherimoya_assets.runs.run_process import Life, launch_tag, life_of, process_tag, run_worker
 
 
 class LocalRunLauncher(DefaultRunLauncher):

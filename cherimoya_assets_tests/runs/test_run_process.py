@@ -10,8 +10,8 @@ import pytest
 from dagster import DagsterRunStatus
 from dagster._core.events import EngineEventData
 
-from cherimoya_assets import run_process
-from cherimoya_assets.run_process import PROCESS_TAG, Life, launch_tag, life_of, process_tag, run_worker
+from cherimoya_assets.runs import run_process
+from cherimoya_assets.runs.run_process import PROCESS_TAG, Life, launch_tag, life_of, process_tag, run_worker
 
 
 @dg.job

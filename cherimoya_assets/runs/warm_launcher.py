@@ -20,9 +20,9 @@ from dagster._core.launcher import LaunchRunContext
 from dagster._grpc.types import ExecuteRunArgs
 
 from cherimoya_assets.errors import CherimoyaAssetsError
-from cherimoya_assets.launcher import LocalRunLauncher
-from cherimoya_assets.run_process import Life, launch_tag, life_of, process_tag, run_worker
-from cherimoya_assets.run_workers import RunWorkers
+from cherimoya_assets.runs.launcher import LocalRunLauncher
+from cherimoya_assets.runs.run_process import Life, launch_tag, life_of, process_tag, run_worker
+from cherimoya_assets.runs.run_workers import RunWorkers
 
 FORKS = sys.platform == "linux"
 

@@ -16,8 +16,8 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import prepare_instance
-from cherimoya_assets.launcher import LocalRunLauncher
-from cherimoya_assets.run_process import PROCESS_TAG, launch_tag, process_tag
+from cherimoya_assets.runs.launcher import LocalRunLauncher
+from cherimoya_assets.runs.run_process import PROCESS_TAG, launch_tag, process_tag
 
 
 @dg.job

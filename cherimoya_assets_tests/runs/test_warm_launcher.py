@@ -11,16 +11,16 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 
-from cherimoya_assets import run_workers
 from cherimoya_assets.errors import CherimoyaAssetsError
-from cherimoya_assets.run_process import PROCESS_TAG, process_tag
-from cherimoya_assets.run_workers import IMPORTED
+from cherimoya_assets.runs import run_workers
+from cherimoya_assets.runs.run_process import PROCESS_TAG, process_tag
+from cherimoya_assets.runs.run_workers import IMPORTED
 
 OF_DAGSTER = [name for name in IMPORTED if name.startswith("dagster")]
-WARM = f"from cherimoya_assets import run_workers; run_workers.IMPORTED = {OF_DAGSTER}; run_workers.serve()"
+WARM = f"from cherimoya_assets.runs import run_workers; run_workers.IMPORTED = {OF_DAGSTER}; run_workers.serve()"
 
 SETTINGS = """
-run_launcher: {module: cherimoya_assets.warm_launcher, class: WarmRunLauncher}
+run_launcher: {module: cherimoya_assets.runs.warm_launcher, class: WarmRunLauncher}
 telemetry: {enabled: false}
 """
 
@@ -140,7 +140,7 @@ def test_a_forking_process_that_cannot_begin_is_said(monkeypatch):
 def test_the_forking_process_has_one_thread_and_touches_neither_a_gpu_nor_an_experiment():
     script = """
 import importlib, json, sys, threading, torch
-from cherimoya_assets.run_workers import IMPORTED
+from cherimoya_assets.runs.run_workers import IMPORTED
 touched = []
 for name in ("is_available", "device_count", "_lazy_init"):
     setattr(torch.cuda, name, lambda name=name: touched.append(name) or False)
