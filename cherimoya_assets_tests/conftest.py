@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import fcntl
+import json
+import signal
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,13 @@ if TYPE_CHECKING:
 
     from cherimoya_assets.assets.lineage import ExperimentLineage
     from cherimoya_assets_tests.cli.command import Said
+
+
+def pytest_configure() -> None:
+    """What runs in the background of a script ignores signals, and so does every program that a test starts and ends."""
+    for number, own in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, own)
 
 
 @dataclass(frozen=True)
@@ -46,14 +56,23 @@ class NarrowMaterialized(Narrow):
 
 
 @pytest.fixture(scope="session")
-def narrow_run(tmp_path_factory) -> NarrowRun:
+def narrow_run(tmp_path_factory, worker_id) -> NarrowRun:
     # Imported here, so that tests of a module without Dagster do not wait for it.
-    from cherimoya_assets_tests.cli.command import command
+    from cherimoya_assets_tests.cli.command import Said, command
     from cherimoya_assets_tests.narrow_demo import narrow_experiment
 
-    folder = tmp_path_factory.mktemp("narrow_run")
-    file = narrow_experiment(folder)
-    return NarrowRun(file, folder / "home", command("run", file, "--home", folder / "home"))
+    # All processes of the suite have one: who comes first makes it, the others wait.
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "narrow_run"
+    folder.mkdir(exist_ok=True)
+    said = folder / "said.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        file = folder / "narrow.yaml"
+        if not said.exists():
+            file = narrow_experiment(folder)
+            said.write_text(json.dumps(asdict(command("run", file, "--home", folder / "home"))))
+    return NarrowRun(file, folder / "home", Said(**json.loads(said.read_text())))
 
 
 @pytest.fixture(scope="session")

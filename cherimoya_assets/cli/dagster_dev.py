@@ -17,6 +17,8 @@ import threading
 
 def main() -> None:
     """Be `dagster dev`."""
+    # Started in the background of a script, ctrl-C would be ignored, here and by the daemon and its run workers.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.argv = ["dagster", "dev", *sys.argv[1:]]
     runpy.run_module("dagster", run_name="__main__", alter_sys=True)

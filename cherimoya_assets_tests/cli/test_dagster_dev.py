@@ -17,7 +17,8 @@ except KeyboardInterrupt:
 """
 
 STARTER = """
-import subprocess, sys, time
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, getattr(signal, sys.argv[1]))
 subprocess.Popen([sys.executable, "-m", "cherimoya_assets.cli.dagster_dev", "-h", "127.0.0.1"], stdin=subprocess.PIPE)
 time.sleep(600)
 """
@@ -31,8 +32,10 @@ def dagster(tmp_path):
     return tmp_path
 
 
-def test_dagster_is_interrupted_when_the_process_that_started_it_is_killed(dagster):
-    with subprocess.Popen([sys.executable, "-c", STARTER], cwd=dagster, stdout=subprocess.PIPE, text=True) as starter:
+@pytest.mark.parametrize("interrupt", ["SIG_DFL", "SIG_IGN"], ids=["in the foreground", "in the background"])
+def test_dagster_is_interrupted_when_the_process_that_started_it_is_killed(dagster, interrupt):
+    command = [sys.executable, "-c", STARTER, interrupt]
+    with subprocess.Popen(command, cwd=dagster, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         assert starter.stdout.readline() == "dev -h 127.0.0.1\n"
         starter.kill()
