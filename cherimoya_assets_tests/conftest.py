@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """What runs in the background of a script ignores signals, and so does every program that a test starts and ends."""
+    """What runs in the background of a script ignores signals, and so does every program that a test starts."""
     for number, own in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, own)
