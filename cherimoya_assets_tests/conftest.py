@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import signal
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from cherimoya_assets.analysis.child_process import available_cpus
 
 if TYPE_CHECKING:
     from dagster import AssetCheckEvaluation
@@ -23,6 +26,13 @@ def pytest_configure() -> None:
     for number, own in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, own)
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """As many threads as there are cores: numba, which some of the tools use, sets OpenMP's number for good."""
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(available_cpus())
 
 
 @dataclass(frozen=True)
