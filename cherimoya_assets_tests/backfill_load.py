@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,6 +75,11 @@ class Load:
     def log(self) -> Path:
         return self.home.root / "daemon.log"
 
+    @property
+    def log_until_the_end(self) -> Path:
+        """What the log said when the daemon was told to end."""
+        return self.home.root / "daemon_until_the_end.log"
+
     def cells(self, names: Collection[str] | None = None) -> set[Cell]:
         """Every partition of the assets with these last names (of all assets), of all experiments."""
         return {
@@ -136,6 +142,8 @@ def daemon(load: Load, *, seconds_between_looks: float = 30.0) -> Iterator[Calla
     try:
         yield alive
     finally:
+        # What it says when it is interrupted, at whatever it does then, is no complaint.
+        shutil.copy(load.log, load.log_until_the_end)
         process.send_signal(signal.SIGINT)
         try:
             process.wait(timeout=60)
@@ -226,8 +234,13 @@ def contradictions(load: Load, instance: dg.DagsterInstance) -> list[str]:
 
 
 def complaints(load: Load, instance: dg.DagsterInstance, *texts: str) -> list[str]:
-    """Everything that went wrong by the logs: of the daemon, of all runs, and the `texts` (logs of a server)."""
-    said = [line for text in (load.log.read_text(), *texts) for line in text.splitlines() if COMPLAINTS.search(line)]
+    """Everything that went wrong by the logs: of the daemon while it was up, of all runs, and the `texts` (logs of a server)."""
+    said = [
+        line
+        for text in (load.log_until_the_end.read_text(), *texts)
+        for line in text.splitlines()
+        if COMPLAINTS.search(line)
+    ]
     for run in instance.get_runs():
         if run.status != dg.DagsterRunStatus.SUCCESS:
             said.append(f"run {run.run_id} is {run.status.value}")
