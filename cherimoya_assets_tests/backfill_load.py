@@ -234,13 +234,9 @@ def contradictions(load: Load, instance: dg.DagsterInstance) -> list[str]:
 
 
 def complaints(load: Load, instance: dg.DagsterInstance, *texts: str) -> list[str]:
-    """Everything that went wrong by the logs: of the daemon while it was up, of all runs, and the `texts` (logs of a server)."""
-    said = [
-        line
-        for text in (load.log_until_the_end.read_text(), *texts)
-        for line in text.splitlines()
-        if COMPLAINTS.search(line)
-    ]
+    """Everything that went wrong by the logs: of the daemon while it was up, of all runs, and a server's `texts`."""
+    texts = (load.log_until_the_end.read_text(), *texts)
+    said = [line for text in texts for line in text.splitlines() if COMPLAINTS.search(line)]
     for run in instance.get_runs():
         if run.status != dg.DagsterRunStatus.SUCCESS:
             said.append(f"run {run.run_id} is {run.status.value}")
