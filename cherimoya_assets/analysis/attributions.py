@@ -171,6 +171,8 @@ def attribute(
         X = block.one_hot if len(scores.missing) == n else block.one_hot[scores.missing]
         arguments: dict[str, Any] = {"group": group, "batch_size": batch_size, "dtype": dtype, "device": device}
         if algorithm == "saturation_mutagenesis":
+            # Missing chunks are whole, but for the last. What is not kept need not wait for anything.
+            arguments["stretch"] = len(chunk_rows(n)[0]) if chunks is not None and n else None
             work = locus_by_locus(models[fold], X, start, end, tuple(outputs), **of_algorithm, **arguments)
         else:
             arguments["warning_threshold"] = warning_threshold

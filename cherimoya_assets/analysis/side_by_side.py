@@ -14,12 +14,16 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def each_alone(work: Callable[[int], T], count: int, device: str) -> Iterator[tuple[int, T]]:
+def each_alone(
+    work: Callable[[int], T], count: int, device: str, stretch: int | None = None
+) -> Iterator[tuple[int, T]]:
     """Call `work(k)` for every k below `count`; yield (k, result) as each is done, in the thread of the caller.
 
     On a CPU as many are at work as torch has threads, each in a single one, the only piece too: pieces that share
     nothing use the cores better than one piece whose every step is divided, and a sum that is never divided has the
     same bits in any company. On a GPU one follows the other. The first error ends it all.
+
+    With `stretch`, every so many calls are all done before the next begins: what is lost with the process is of one.
     """
     import torch
 
@@ -29,13 +33,14 @@ def each_alone(work: Callable[[int], T], count: int, device: str) -> Iterator[tu
         return
     threads = max(1, min(torch.get_num_threads(), count))
     with _thread_count_kept(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        futures = {pool.submit(work, k): k for k in range(count)}
-        try:
-            for future in as_completed(futures):
-                yield futures.pop(future), future.result()
-        finally:
-            for future in futures:
-                future.cancel()
+        for first in range(0, count, stretch or max(count, 1)):
+            futures = {pool.submit(work, k): k for k in range(first, min(first + (stretch or count), count))}
+            try:
+                for future in as_completed(futures):
+                    yield futures.pop(future), future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
 
 
 def one_blas_thread() -> AbstractContextManager[object]:

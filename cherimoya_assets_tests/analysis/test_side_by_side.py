@@ -45,6 +45,23 @@ def test_as_many_at_work_as_torch_has_threads():
     assert len({ident for _, ident in each_alone(lambda k: threading.get_ident(), 5, "cpu")}) == 1
 
 
+def test_no_stretch_begins_before_the_one_before_it_was_taken():
+    """One piece is slow and the other threads wait for it; also for what the caller does with the last of a stretch."""
+    torch.set_num_threads(3)
+    begun, taken = [], []
+
+    def work(k):
+        begun.append((k, len(taken)))
+        time.sleep(0.05 if k % 4 == 0 else 0)
+        return k
+
+    for k, _ in each_alone(work, 10, "cpu", 4):
+        taken.append(k)
+    assert sorted(taken) == list(range(10))
+    assert all(before >= k // 4 * 4 for k, before in begun)
+    assert len({before for _, before in begun}) > 1
+
+
 def test_a_gpu_takes_one_after_the_other_in_the_thread_of_the_caller():
     found = list(each_alone(lambda k: threading.get_ident(), 3, "cuda"))
     assert found == [(k, threading.get_ident()) for k in range(3)]

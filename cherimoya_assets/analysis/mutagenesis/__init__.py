@@ -100,8 +100,12 @@ def locus_by_locus(
     batch_size: int | None,
     dtype: str,
     device: str,
+    stretch: int | None = None,
 ) -> LocusByLocus:
-    """The same as `saturation_mutagenesis`, handed over locus by locus while it is computed."""
+    """The same as `saturation_mutagenesis`, handed over locus by locus while it is computed.
+
+    With `stretch`, no locus is begun before the stretch of so many before it is done.
+    """
     if is_windowed(model, tolerance, dtype):
         from cherimoya_assets.analysis.mutagenesis.windowed.saturation import each_locus as windowed_locus
 
@@ -115,6 +119,7 @@ def locus_by_locus(
             tolerance=tolerance,
             batch_size=batch_size,
             device=device,
+            stretch=stretch,
         )
     from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import each_locus
 

@@ -41,6 +41,7 @@ def each_locus(
     tolerance: float,
     batch_size: int | None,
     device: str,
+    stretch: int | None = None,
 ) -> LocusByLocus:
     """See `cherimoya_assets.analysis.mutagenesis.locus_by_locus`."""
     import torch
@@ -64,7 +65,7 @@ def each_locus(
             yield from (ScoredLocus(row, dict.fromkeys(outputs, nothing)) for row in range(len(X)))
             return
         with full_precision():
-            for _, locus in each_alone(attribute, len(X), device):
+            for _, locus in each_alone(attribute, len(X), device, stretch):
                 yield locus
 
     def summarize(checks: Mapping[int, Mapping[str, Any]]) -> Mapping[str, Any]:
