@@ -64,7 +64,8 @@ def land(
     Raises:
         dagster.Failure: an input changed meanwhile, or a blocking check did not pass. Nothing was stored.
     """
-    _refuse_changed_inputs(lineage, key, stamp["inputs"])
+    now, partition = Versions(lineage), _partition()
+    _refuse_changed_inputs(now, key, partition, stamp["inputs"])
     failed = refusals(checks)
     if blocking and failed:
         yield from checks
@@ -73,7 +74,7 @@ def land(
             f"{key.to_user_string()} was computed but not stored, because a check did not pass. {reasons}",
             allow_retries=False,
         )
-    stamp = {**stamp, **circumstances(key, stamp), "upstream": _upstream(lineage, key)}
+    stamp = {**stamp, **circumstances(key, stamp), "upstream": now.upstream(key, partition)}
     staged = lineage.store.stage(value, stamp)
     yield dg.MaterializeResult(
         asset_key=key,
@@ -93,8 +94,7 @@ def land(
 
 def circumstances(key: dg.AssetKey, stamp: Mapping[str, Any]) -> dict[str, Any]:
     """What a stamp says about this very run: which one, when, of what, and the command that makes it again."""
-    context = dg.AssetExecutionContext.get()
-    partition = context.partition_key if context.has_partition_key else None
+    context, partition = dg.AssetExecutionContext.get(), _partition()
     words = ["run", stamp["experiment_file"], "--home", stamp["home"], "--select", "/".join(key.path[1:])]
     words += ["--chroms", partition] if partition is not None else []
     return {
@@ -123,24 +123,22 @@ def refusals(checks: Sequence[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]
     return [c for c in checks if not c.passed and c.severity == dg.AssetCheckSeverity.ERROR]
 
 
-def _refuse_changed_inputs(lineage: ExperimentLineage, key: dg.AssetKey, inputs: Mapping[str, str]) -> None:
-    """Raise a failure that names every input that is not what it was when the computation began."""
+def _partition() -> str | None:
+    """The chromosome of the step that is executed, None of a pooled one."""
     context = dg.AssetExecutionContext.get()
-    partition = context.partition_key if context.has_partition_key else None
+    return context.partition_key if context.has_partition_key else None
+
+
+def _refuse_changed_inputs(now: Versions, key: dg.AssetKey, partition: str | None, inputs: Mapping[str, str]) -> None:
+    """Raise a failure that names every input that is not what it was when the computation began."""
     with reader_errors():
-        changed = changed_inputs(lineage, key, partition, inputs)
+        changed = changed_inputs(now, key, partition, inputs)
     if changed:
         name = "/".join(key.path[1:]) + (f"[{partition}]" if partition is not None else "")
         raise dg.Failure(
             f"{' and '.join(changed)} changed while {name} was being computed; nothing was stored. Run it again.",
             allow_retries=False,
         )
-
-
-def _upstream(lineage: ExperimentLineage, key: dg.AssetKey) -> dict[str, str]:
-    """The versions of the input files through every hop; the stamp's `inputs` are one hop up."""
-    context = dg.AssetExecutionContext.get()
-    return Versions(lineage).upstream(key, context.partition_key if context.has_partition_key else None)
 
 
 @contextmanager

@@ -173,23 +173,22 @@ def current_inputs(lineage: ExperimentLineage, key: dg.AssetKey, partition: str 
     return Versions(lineage).inputs(key, partition)
 
 
-def changed_inputs(
-    lineage: ExperimentLineage, key: dg.AssetKey, partition: str | None, inputs: Mapping[str, str]
-) -> list[str]:
+def changed_inputs(now: Versions, key: dg.AssetKey, partition: str | None, inputs: Mapping[str, str]) -> list[str]:
     """The inputs of a partition that are not what they were, each with its files: `peaks /x/peaks.bed`.
 
     Args:
+        now: what there is, looked at since.
         inputs: what they were, as `current_inputs` gave it.
 
     Raises:
         InputError, Problems: an input cannot be read.
     """
-    now, changed = Versions(lineage), []
-    for source in sources(lineage, key, partition):
+    changed = []
+    for source in sources(now.lineage, key, partition):
         if now.version(source) != inputs.get(source.name):
             if source.observed:
                 named = Source(source.key, observed=True).name
-                changed.append(f"{named} {', '.join(map(str, input_paths(lineage, source.key)))}")
+                changed.append(f"{named} {', '.join(map(str, input_paths(now.lineage, source.key)))}")
             else:
                 changed.append(source.name)
     return list(dict.fromkeys(changed))
