@@ -25,8 +25,7 @@ from cherimoya_assets.analysis.attribution_chunks import (
 )
 from cherimoya_assets.analysis.deep_lift import check_supported, deep_lift_locus_by_locus
 from cherimoya_assets.analysis.models import SequenceModel
-from cherimoya_assets.analysis.mutagenesis import TOLERANCE, locus_by_locus
-from cherimoya_assets.analysis.mutagenesis.local_edits import is_windowed
+from cherimoya_assets.analysis.mutagenesis.engines import TOLERANCE, Engine, engine_for
 from cherimoya_assets.analysis.one_hot import SequenceBlock
 from cherimoya_assets.errors import ModelError
 
@@ -154,9 +153,17 @@ def attribute(
         "group": group,
         "dtype": dtype,
     }
+    engines: dict[str, Engine] = {}
+    if algorithm == "saturation_mutagenesis":
+        engines = {
+            fold: engine_for(
+                model, length=length, tolerance=tolerance, batch_size=batch_size, dtype=dtype, device=device
+            )
+            for fold, model in models.items()
+        }
     found: dict[str, ModelScores] = {}
     for fold, model in models.items():
-        names = [] if chunks is None else _fingerprints(model, block.one_hot, decisive, device)
+        names = [] if chunks is None else _fingerprints(model, engines.get(fold), block.one_hot, decisive, device)
         found[fold] = ModelScores(names, outputs, (n, 4, attr_window), chunks)
     there = [n - len(scores.missing) for scores in found.values()]
     if resumed is not None and sum(there):
@@ -169,14 +176,24 @@ def attribute(
     for fold in sorted(models):
         scores, began = found.pop(fold), time.perf_counter()
         X = block.one_hot if len(scores.missing) == n else block.one_hot[scores.missing]
-        arguments: dict[str, Any] = {"group": group, "batch_size": batch_size, "dtype": dtype, "device": device}
-        if algorithm == "saturation_mutagenesis":
+        if fold in engines:
             # Missing chunks are whole, but for the last. What is not kept need not wait for anything.
-            arguments["stretch"] = len(chunk_rows(n)[0]) if chunks is not None and n else None
-            work = locus_by_locus(models[fold], X, start, end, tuple(outputs), **of_algorithm, **arguments)
+            stretch = len(chunk_rows(n)[0]) if chunks is not None and n else None
+            work = engines[fold].each_locus(X, start, end, tuple(outputs), group=group, stretch=stretch)
         else:
-            arguments["warning_threshold"] = warning_threshold
-            work = deep_lift_locus_by_locus(models[fold], X, start, end, outputs, **of_algorithm, **arguments)
+            work = deep_lift_locus_by_locus(
+                models[fold],
+                X,
+                start,
+                end,
+                outputs,
+                **of_algorithm,
+                group=group,
+                batch_size=batch_size,
+                dtype=dtype,
+                device=device,
+                warning_threshold=warning_threshold,
+            )
         for _ in scores.fill(work):
             done += 1
             if progress is not None:
@@ -198,14 +215,17 @@ def attribute(
 
 
 def _fingerprints(
-    model: SequenceModel, one_hot: NDArray[np.int8], decisive: Mapping[str, Any], device: str
+    model: SequenceModel,
+    engine: Engine | None,
+    one_hot: NDArray[np.int8],
+    decisive: Mapping[str, Any],
+    device: str,
 ) -> list[str]:
-    """What the chunks of one model are kept under: `decisive`, and what the model and the machine add."""
-    mutagenesis = decisive["algorithm"] == "saturation_mutagenesis"
-    windowed = mutagenesis and is_windowed(model, decisive["tolerance"], decisive["dtype"])
+    """What the chunks of one model are kept under: `decisive`, and what the model, the engine and the machine add."""
     own = {
         "model": model.fingerprint,
         "kind": model.kind,
-        "computed_on": computed_on(model, device, shared_sums=not windowed),
+        "computed_on": computed_on(model, device, shared_sums=engine is None or not engine.alone),
+        "engine": None if engine is None else [engine.name, engine.version],
     }
     return fingerprints(one_hot, {**decisive, **own})

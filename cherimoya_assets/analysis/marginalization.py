@@ -20,15 +20,9 @@ from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.genome import Genome
 from cherimoya_assets.analysis.loci import KEPT
-from cherimoya_assets.analysis.memory import Batch
 from cherimoya_assets.analysis.models import SequenceModel
-from cherimoya_assets.analysis.mutagenesis.local_edits import (
-    TOLERANCE,
-    LocalEdit,
-    first_batch,
-    is_windowed,
-    local_edit_effects,
-)
+from cherimoya_assets.analysis.mutagenesis.edits import LocalEdit
+from cherimoya_assets.analysis.mutagenesis.engines import TOLERANCE, Engine, engine_for
 from cherimoya_assets.analysis.one_hot import encode
 from cherimoya_assets.analysis.side_by_side import each_alone
 from cherimoya_assets.analysis.tables import typed_table
@@ -250,20 +244,17 @@ def marginalization_effects(
     scores = np.zeros((len(ids), len(motifs) + 1, groups))
     edits = insertions(in_window, list(consensus.values()))
     places = list(backgrounds.table[["chrom", "window_start"]].itertuples(index=False))
-    folds = [
-        (
-            model,
-            first_batch(model, in_window, tolerance=tolerance, dtype=dtype, device=device, batch_size=batch_size),
-        )
+    engines = [
+        engine_for(model, length=in_window, tolerance=tolerance, batch_size=batch_size, dtype=dtype, device=device)
         for _, model in sorted(models.items())
     ]
 
     def predict(k: int) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]:
         where, start = places[k]
         X = encode(genome.fetch(where, int(start), int(start) + in_window))
-        return [_predict(model, X, edits, tolerance, batch, device, dtype) for model, batch in folds]
+        return [_predict(engine, X, edits, some.signal_groups) for engine in engines]
 
-    if all(is_windowed(model, tolerance, dtype) for model, _ in folds):
+    if all(engine.alone for engine in engines):
         made = each_alone(predict, len(places), device)
     else:
         made = ((k, predict(k)) for k in range(len(places)))
@@ -316,20 +307,12 @@ def insertions(length: int, sequences: Sequence[str]) -> list[LocalEdit]:
 
 
 def _predict(
-    model: SequenceModel,
-    background: NDArray[np.int8],
-    edits: Sequence[LocalEdit],
-    tolerance: float,
-    batch: Batch,
-    device: str,
-    dtype: str,
+    engine: Engine, background: NDArray[np.int8], edits: Sequence[LocalEdit], signal_groups: Sequence[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Softmaxed profiles (n, channels, length), log counts and profile scores (n, groups); row 0 is before."""
-    predicted = local_edit_effects(
-        model, background, edits, tolerance=tolerance, batch=batch, dtype=dtype, device=device
-    )
+    predicted = engine.predictions(background, edits)
     scores = []
-    for logits in np.split(predicted.logits, np.cumsum(model.signal_groups)[:-1], axis=1):
+    for logits in np.split(predicted.logits, np.cumsum(signal_groups)[:-1], axis=1):
         # cherimoya's ProfileWrapper, of a prediction that is already there.
         flat = logits.reshape(len(logits), -1)
         centred = flat - flat.mean(axis=1, keepdims=True)

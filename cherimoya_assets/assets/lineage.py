@@ -29,14 +29,14 @@ from cherimoya_assets.resources.storage import AssetStore
 
 STEP_VERSIONS: Mapping[str, int] = {
     "one_hot_sequences": 1,
-    "attributions": 2,
+    "attributions": 3,
     "seqlet_null": 1,
     "seqlets": 1,
     "annotated_seqlets": 1,
     "modisco_patterns": 1,
     "modisco_report": 1,
     "marginalization_backgrounds": 1,
-    "marginalization_effects": 2,
+    "marginalization_effects": 3,
     "marginalization_report": 1,
     "attribution_tracks": 1,
     "experiment_report": 1,

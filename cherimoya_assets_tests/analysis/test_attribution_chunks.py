@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -100,19 +101,30 @@ def test_the_bytes_do_not_depend_on_where_chunks_end_or_on_what_was_there(models
     assert len(chunks) == 2 * at_once
 
 
+def change_work(monkeypatch, change) -> None:
+    """Have every engine's work on loci done by `change(work, ...)`."""
+    engine_for = attributions.engine_for
+
+    def changed(*arguments, **keywords):
+        engine = engine_for(*arguments, **keywords)
+        engine.each_locus = partial(change, engine.each_locus)
+        return engine
+
+    monkeypatch.setattr(attributions, "engine_for", changed)
+
+
 @pytest.mark.parametrize("way", ["windowed", "dense"])
 def test_what_is_there_is_not_computed_again(models, way, monkeypatch):
     block, chunks, computed = block_of(N), Remembered(), []
     attributed(models, block, **WAYS[way], chunks=chunks)
     gone = list(chunks)[1]
     del chunks[gone]
-    work = attributions.locus_by_locus
 
-    def listening(model, X, *arguments, **keywords):
+    def listening(work, X, *arguments, **keywords):
         computed.append(X)
-        return work(model, X, *arguments, **keywords)
+        return work(X, *arguments, **keywords)
 
-    monkeypatch.setattr(attributions, "locus_by_locus", listening)
+    change_work(monkeypatch, listening)
     attributed(models, block, **WAYS[way], chunks=chunks)
     assert gone in chunks
     (rows,) = [X for X in computed if len(X)]
@@ -270,9 +282,7 @@ def test_a_chunk_that_does_not_fit_is_not_used(models):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_chunk_with_a_number_that_is_none_is_not_kept(models, value, monkeypatch):
-    work = attributions.locus_by_locus
-
-    def spoiled(*arguments, **keywords):
+    def spoiled(work, *arguments, **keywords):
         under_way = work(*arguments, **keywords)
 
         def loci():
@@ -283,7 +293,7 @@ def test_a_chunk_with_a_number_that_is_none_is_not_kept(models, value, monkeypat
 
         return replace(under_way, loci=loci())
 
-    monkeypatch.setattr(attributions, "locus_by_locus", spoiled)
+    change_work(monkeypatch, spoiled)
     chunks = Remembered()
     blocks, _ = attributed({"a": models["a"]}, block_of(N), **WAYS["dense"], chunks=chunks)
     assert not np.isfinite(blocks["profile"].scores).all()

@@ -317,7 +317,7 @@ NO_FLOAT64 = r"\S+: cannot compute in float64; .* Set dtype to one of float32, b
     ],
 )
 def test_what_does_not_fit_is_one_sentence_before_any_work(models, algorithm, kind, changes, sentence, monkeypatch):
-    for method in ("locus_by_locus", "deep_lift_locus_by_locus"):
+    for method in ("engine_for", "deep_lift_locus_by_locus"):
         monkeypatch.setattr(attributions, method, lambda *_, **__: pytest.fail("something was computed"))
     # Both folds are looked at before the first is computed.
     folds = {"a": models["several groups and controls"], "b": models[kind]}

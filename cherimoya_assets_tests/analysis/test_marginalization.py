@@ -26,7 +26,7 @@ from cherimoya_assets.analysis.marginalization import (
 )
 from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.analysis.motifs import read_motifs
-from cherimoya_assets.analysis.mutagenesis.local_edits import edited
+from cherimoya_assets.analysis.mutagenesis.edits import edited
 from cherimoya_assets.analysis.one_hot import encode
 from cherimoya_assets.errors import InputError, ModelError
 from cherimoya_assets_tests.demo_inputs import IN_WINDOW, demo_genome, demo_model

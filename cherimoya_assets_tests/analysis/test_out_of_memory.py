@@ -19,7 +19,8 @@ from cherimoya_assets.analysis.loci import KEPT, place_windows
 from cherimoya_assets.analysis.marginalization import draw_backgrounds, marginalization_effects
 from cherimoya_assets.analysis.memory import Batch
 from cherimoya_assets.analysis.models import load_model
-from cherimoya_assets.analysis.mutagenesis.windowed import engine
+from cherimoya_assets.analysis.mutagenesis import cherimoya_engine
+from cherimoya_assets.analysis.mutagenesis.windowed.general import kernels as general
 from cherimoya_assets.errors import DeviceError
 from cherimoya_assets_tests.analysis.test_attributions import HEADS, attributed, block_of
 from cherimoya_assets_tests.small_models import IN_WINDOW, bpnet_file, cherimoya_file
@@ -51,21 +52,31 @@ def model_limit(model, most: int, unit: int):
 
 
 @contextmanager
-def sweep_limit(model, most: int):
+def sweep_limit(most: int):
     """The same of the windowed engine, in edits."""
-    sizes, sweep = [], engine.sweep
+    sizes, sweep = [], general.sweep
 
-    def limited(network, reference, outside, edits, *, heads, dense=False):
+    def limited(network, reference, outside, edits, *, heads):
         sizes.append(len(edits.change))
         if len(edits.change) > most:
             raise torch.OutOfMemoryError("no more")
-        return sweep(network, reference, outside, edits, heads=heads, dense=dense)
+        return sweep(network, reference, outside, edits, heads=heads)
 
-    engine.sweep = limited
+    general.sweep = limited
     try:
         yield sizes
     finally:
-        engine.sweep = sweep
+        general.sweep = sweep
+
+
+@pytest.fixture(autouse=True)
+def kernels_of_a_gpu(monkeypatch):
+    """The compiled kernels hold what fits a CPU's cache; a GPU's, which run anywhere, have a batch."""
+
+    def kernels_for(module, device, batch):
+        return general.GeneralKernels(module, torch.float32, device, batch)
+
+    monkeypatch.setattr(cherimoya_engine, "kernels_for", kernels_for)
 
 
 @pytest.fixture(scope="module")
@@ -123,20 +134,17 @@ def compute(request, models, effects) -> tuple[Callable[[int | None], dict[str, 
     def limit_of(kind: str, unit: int = 1):
         return lambda most: model_limit(models[kind], most, unit)
 
-    def sweeps(most: int):
-        return sweep_limit(models["cherimoya"], most)
-
     dense = {"algorithm": "saturation_mutagenesis", "tolerance": 0.0}
     # The model sees a sequence and a reference of each pair.
     shap = {"algorithm": "deep_lift_shap", "fast": False, "n_shuffles": BATCH}
     return {
         "dense": (scores("cherimoya", **dense), limit_of("cherimoya")),
         "dense, BPNet": (scores("bpnet", **dense), limit_of("bpnet")),
-        "windowed": (scores("cherimoya", algorithm="saturation_mutagenesis", attr_window=24), sweeps),
+        "windowed": (scores("cherimoya", algorithm="saturation_mutagenesis", attr_window=24), sweep_limit),
         "deep_lift_shap": (scores("cherimoya", **shap), limit_of("cherimoya", 2)),
         "deep_lift_shap, BPNet": (scores("bpnet", **shap), limit_of("bpnet", 2)),
         "marginalization": (lambda size: effects(models["bpnet"], 0.0, size), limit_of("bpnet")),
-        "windowed marginalization": (lambda size: effects(models["cherimoya"], 5e-4, size), sweeps),
+        "windowed marginalization": (lambda size: effects(models["cherimoya"], 5e-4, size), sweep_limit),
     }[request.param]
 
 
@@ -164,7 +172,8 @@ def test_the_batch_is_halved_the_result_is_the_same_and_the_log_says_it(compute,
     assert max(size for size in sizes if size <= MOST) > MOST // 2
     assert [r.levelname for r in caplog.records] == ["WARNING"] * len(too_large)
     assert caplog.records[0].name == "cherimoya_assets.analysis.memory"
-    assert caplog.messages[0] == f"cpu ran out of memory with {BATCH} at once; it goes on with {BATCH // 2}"
+    first = too_large[0]
+    assert caplog.messages[0] == f"cpu ran out of memory with {first} at once; it goes on with {first // 2}"
     for name, values in expected.items():
         assert np.abs(values).max() > 0
         # Another batch rounds otherwise; nothing else may differ, and nothing be lost, doubled or moved.
@@ -199,7 +208,7 @@ def test_memory_that_ends_beside_the_batch_is_the_same_sentence(models, monkeypa
             def more(*arguments, **keywords):
                 raise torch.OutOfMemoryError("no more\nand a table of what is taken")
 
-            patch.setattr(engine, name, more)
+            patch.setattr(general, name, more)
             with pytest.raises(DeviceError, match=ONE_SENTENCE):
                 attributed(
                     {"one": models["cherimoya"]}, block_of(1), algorithm="saturation_mutagenesis", attr_window=24

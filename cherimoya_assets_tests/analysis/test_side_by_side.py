@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from cherimoya_assets.analysis.side_by_side import each_alone
+from cherimoya_assets.analysis.side_by_side import each_alone, shared
 
 DEVICES = ("cpu", "cuda")
 
@@ -109,3 +109,66 @@ def test_who_stops_listening_stops_the_work():
     results.close()
     assert len(begun) < 100
     assert torch.get_num_threads() == 2
+
+
+class TestShared:
+    """Work inside of a piece, which threads without a piece of their own join."""
+
+    def test_the_caller_does_all_where_there_is_no_crew(self):
+        done = []
+        shared(lambda k: done.append((k, threading.get_ident())), 7)
+        assert sorted(k for k, _ in done) == list(range(7))
+        assert {ident for _, ident in done} == {threading.get_ident()}
+
+    def test_a_single_piece_is_done_by_all_threads(self):
+        torch.set_num_threads(3)
+        together = threading.Barrier(3, timeout=60)
+
+        def piece(_):
+            found = []
+            # Each of the three waits for two others.
+            shared(lambda k: (together.wait(), found.append(k)), 3)
+            return sorted(found)
+
+        assert list(each_alone(piece, 1, "cpu")) == [(0, [0, 1, 2])]
+
+    def test_while_every_thread_has_a_piece_none_helps(self):
+        torch.set_num_threads(2)
+        together = threading.Barrier(2, timeout=60)
+
+        def piece(_):
+            together.wait()
+            idents = set()
+            shared(lambda k: idents.add(threading.get_ident()), 5)
+            # Neither ends before both have done all of theirs.
+            together.wait()
+            return idents == {threading.get_ident()}
+
+        assert [alone for _, alone in each_alone(piece, 2, "cpu")] == [True, True]
+
+    @pytest.mark.parametrize("threads", [1, 2, 4])
+    @pytest.mark.parametrize("count", [0, 1, 50])
+    def test_everything_is_done_once_and_before_it_returns(self, threads, count):
+        torch.set_num_threads(threads)
+
+        def piece(_):
+            done = []
+            shared(lambda k: (time.sleep(0.001), done.append(k)), count)
+            return sorted(done)
+
+        assert [done for _, done in each_alone(piece, 3, "cpu")] == [list(range(count))] * 3
+
+    @pytest.mark.parametrize("threads", [1, 3])
+    def test_the_first_error_ends_it(self, threads):
+        torch.set_num_threads(threads)
+        done = []
+
+        def work(k):
+            if k == 2:
+                raise ValueError("piece 2")
+            time.sleep(0.01)
+            done.append(k)
+
+        with pytest.raises(ValueError, match="piece 2"):
+            list(each_alone(lambda _: shared(work, 200), 1, "cpu"))
+        assert len(done) < 50

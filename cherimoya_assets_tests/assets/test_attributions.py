@@ -8,6 +8,7 @@ import pytest
 
 from cherimoya_assets.analysis import attributions as analysis
 from cherimoya_assets.analysis.mutagenesis import saturation_mutagenesis
+from cherimoya_assets.analysis.mutagenesis.cherimoya_engine import CherimoyaEngine
 from cherimoya_assets.analysis.one_hot import one_hot_sequences
 from cherimoya_assets.assets.attributions import CHECKS, check_names
 from cherimoya_assets.assets.lineage import ExperimentLineage
@@ -70,7 +71,7 @@ def test_what_is_stored_is_the_mean_over_both_folds(lineage):
 
 
 def test_a_missing_fold_fails_before_anything_is_computed(lineage, monkeypatch):
-    monkeypatch.setattr(analysis, "locus_by_locus", lambda *_, **__: pytest.fail("something was computed"))
+    monkeypatch.setattr(analysis, "engine_for", lambda *_, **__: pytest.fail("something was computed"))
     missing = lineage.experiment.model["b"].path
     missing.unlink()
     with pytest.raises(dg.Failure, match=rf"{missing.name}: cannot be read \(No such file or directory\)"):
@@ -79,13 +80,13 @@ def test_a_missing_fold_fails_before_anything_is_computed(lineage, monkeypatch):
 
 
 def test_one_head_alone_is_computed_and_stored_alone(lineage, monkeypatch):
-    asked, mutagenesis = [], analysis.locus_by_locus
+    asked, each_locus = [], CherimoyaEngine.each_locus
 
-    def listening(model, X, start, end, outputs, **arguments):
+    def listening(engine, X, start, end, outputs, **arguments):
         asked.append(outputs)
-        return mutagenesis(model, X, start, end, outputs, **arguments)
+        return each_locus(engine, X, start, end, outputs, **arguments)
 
-    monkeypatch.setattr(analysis, "locus_by_locus", listening)
+    monkeypatch.setattr(CherimoyaEngine, "each_locus", listening)
     materialize(lineage, "profile")
     assert asked == [("profile",), ("profile",)]
     assert (stored(lineage, "counts"), stored(lineage, "profile")) == (False, True)

@@ -232,7 +232,7 @@ def test_the_report_of_a_resumed_run_is_that_of_an_uninterrupted_one(tmp_path):
     killed_after(resumed, 2)
     assert Made(resumed).resumed == 2
     assert reports(resumed) == reports(whole)
-    assert all(fold["checked_edits"] for fold in reports(whole))
+    assert all(fold["dense_edits"] for fold in reports(whole))
 
 
 def test_chunks_go_after_both_commits_and_what_a_kill_in_between_leaves_is_not_used_for_anything_else(
@@ -351,16 +351,22 @@ def test_a_chunk_with_nan_is_not_kept_even_for_a_moment(lineage, monkeypatch):
 
 
 def test_memory_that_ends_on_the_device_stands_in_the_log_of_the_step(lineage, monkeypatch):
-    from cherimoya_assets.analysis.mutagenesis.windowed import engine
+    """A GPU's kernels, which run anywhere, have a batch; those of a CPU hold what fits its cache."""
+    from cherimoya_assets.analysis.mutagenesis import cherimoya_engine
+    from cherimoya_assets.analysis.mutagenesis.windowed.general import kernels
 
-    sweep = engine.sweep
+    sweep = kernels.sweep
 
     def limited(network, reference, outside, edits, **keywords):
         if len(edits.change) > 8:
             raise torch.OutOfMemoryError("no more")
         return sweep(network, reference, outside, edits, **keywords)
 
-    monkeypatch.setattr(engine, "sweep", limited)
+    def kernels_for(module, device, batch):
+        return kernels.GeneralKernels(module, torch.float32, device, batch)
+
+    monkeypatch.setattr(kernels, "sweep", limited)
+    monkeypatch.setattr(cherimoya_engine, "kernels_for", kernels_for)
     made = Made(lineage, "counts")
     assert made.result.success
     assert [line for line in made.log if line.startswith("cpu ran out of memory with ")]

@@ -87,11 +87,11 @@ class Points:
 
     def _computing(self) -> None:
         """Somewhere inside of the work itself."""
-        from cherimoya_assets.analysis.mutagenesis.windowed import engine
+        from cherimoya_assets.analysis.mutagenesis.windowed.cpu.kernels import CpuSequence
         from cherimoya_assets.assets import experiment_report
 
         for owner, name in (
-            (engine, "sweep"),
+            (CpuSequence, "sweep"),
             # The page is drawn, and of the files beside it none is there yet.
             (experiment_report, "write_record"),
         ):

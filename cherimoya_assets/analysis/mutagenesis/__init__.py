@@ -1,7 +1,8 @@
 """In-silico mutagenesis: bases replaced in a sequence, and what the model then says.
 
-What lives here: the two functions that the project calls. Each picks an engine, a module or package beside this one:
-`windowed` for a Cherimoya in float32, tangermeme's dense one for everything else. What must not: an engine's inside.
+What lives here: the two functions that a scientist calls. How they are computed is an engine's (`engines.py`): a
+Cherimoya goes through `cherimoya_engine.py`, BPNet and ChromBPNet through `bpnet_engine.py`, both on windows around the
+edits, and everything else through tangermeme's dense one.
 """
 
 from __future__ import annotations
@@ -12,14 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, collect
-from cherimoya_assets.analysis.mutagenesis.local_edits import (
-    TOLERANCE,
-    EditedPredictions,
-    LocalEdit,
-    is_windowed,
-    local_edit_effects,
-)
+from cherimoya_assets.analysis.locus_by_locus import collect
+from cherimoya_assets.analysis.mutagenesis.edits import EditedPredictions, LocalEdit
+from cherimoya_assets.analysis.mutagenesis.engines import TOLERANCE, Engine, engine_for
 from cherimoya_assets.analysis.mutagenesis.result import MutagenesisResult
 
 if TYPE_CHECKING:
@@ -29,10 +25,11 @@ if TYPE_CHECKING:
 __all__ = [
     "TOLERANCE",
     "EditedPredictions",
+    "Engine",
     "LocalEdit",
     "MutagenesisResult",
+    "engine_for",
     "local_edit_effects",
-    "locus_by_locus",
     "saturation_mutagenesis",
 ]
 
@@ -62,9 +59,9 @@ def saturation_mutagenesis(
         start, end: positions in the sequence, 0-based and half-open.
         outputs: "counts", "profile" or both; both cost one sweep.
         group: the model's signal group, or None for all of them.
-        tolerance: largest relative error that is accepted of windowed mutagenesis, which checks itself; 0 for the dense
-            engine.
-        batch_size: edited sequences computed together; None takes what suits the device.
+        tolerance: largest relative error of a locus that is accepted of windowed mutagenesis of a Cherimoya, which
+            checks itself; 0 for the dense engine.
+        batch_size: edited sequences computed together, where that matters; None takes what suits the device.
         dtype: "float32", or "bfloat16" or "float16" under autocast, which is dense.
         device: where to compute.
         progress: called with (loci done, loci in all) after each locus.
@@ -72,65 +69,33 @@ def saturation_mutagenesis(
     Returns:
         Scores that do not depend, bit for bit, on which other sequences are in `X`.
     """
-    work = locus_by_locus(
-        model,
-        X,
-        start,
-        end,
-        outputs,
-        group=group,
-        tolerance=tolerance,
-        batch_size=batch_size,
-        dtype=dtype,
-        device=device,
+    engine = engine_for(
+        model, length=X.shape[2], tolerance=tolerance, batch_size=batch_size, dtype=dtype, device=device
     )
+    work = engine.each_locus(X, start, end, outputs, group=group)
     scores, report = collect(work, (len(X), 4, end - start), outputs, progress)
     return MutagenesisResult(scores, report.pop("engine"), report)
 
 
-def locus_by_locus(
+def local_edit_effects(
     model: SequenceModel,
     X: NDArray[np.int8],
-    start: int,
-    end: int,
-    outputs: Sequence[str],
+    edits: Sequence[LocalEdit],
     *,
-    group: int | None,
-    tolerance: float,
-    batch_size: int | None,
-    dtype: str,
-    device: str,
-    stretch: int | None = None,
-) -> LocusByLocus:
-    """The same as `saturation_mutagenesis`, handed over locus by locus while it is computed.
+    tolerance: float = TOLERANCE,
+    dtype: str = "float32",
+    device: str = "cpu",
+) -> EditedPredictions:
+    """Predictions of one sequence before and after each of its edits.
 
-    With `stretch`, no locus is begun before the stretch of so many before it is done.
+    Args:
+        model: the model, loaded. Whoever has many sequences makes one engine for all of them, with `engine_for`.
+        X: int8 (4, L), one-hot.
+        edits: each within the sequence; there may be none.
+        tolerance, dtype, device: as in `saturation_mutagenesis`.
+
+    Raises:
+        DeviceError: the device has not the memory for one edited sequence at a time.
     """
-    if is_windowed(model, tolerance, dtype):
-        from cherimoya_assets.analysis.mutagenesis.windowed.saturation import each_locus as windowed_locus
-
-        return windowed_locus(
-            model,
-            X,
-            start,
-            end,
-            outputs,
-            group=group,
-            tolerance=tolerance,
-            batch_size=batch_size,
-            device=device,
-            stretch=stretch,
-        )
-    from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import each_locus
-
-    return each_locus(
-        model,
-        X,
-        start,
-        end,
-        outputs,
-        group=group,
-        batch_size=batch_size,
-        dtype=dtype,
-        device=device,
-    )
+    engine = engine_for(model, length=X.shape[1], tolerance=tolerance, dtype=dtype, device=device)
+    return engine.predictions(X, edits)

@@ -1,4 +1,4 @@
-"""The reference engine: tangermeme's own saturation mutagenesis, all heads from one sweep.
+"""The reference engine: tangermeme's own saturation mutagenesis and predictions, all heads from one sweep.
 
 What lives here: calling tangermeme 1.6 so that every locus gets the same numbers in any company. What must not:
 another way to compute them.
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, ScoredLocus
 from cherimoya_assets.analysis.memory import Batch
+from cherimoya_assets.analysis.mutagenesis.edits import EditedPredictions, LocalEdit, edited
 
 if TYPE_CHECKING:
     import torch
@@ -22,53 +23,76 @@ if TYPE_CHECKING:
     from cherimoya_assets.analysis.models import SequenceModel
 
 
-def each_locus(
-    model: SequenceModel,
-    X: NDArray[np.int8],
-    start: int,
-    end: int,
-    outputs: Sequence[str],
-    *,
-    group: int | None,
-    batch_size: int | None,
-    dtype: str,
-    device: str,
-) -> LocusByLocus:
-    """See `cherimoya_assets.analysis.mutagenesis.locus_by_locus`.
+class TangermemeEngine:
+    """Dense mutagenesis of any model. See `engines.Engine`."""
 
-    Loci are given to tangermeme one at a time: kernels round differently for batches of different shape, and a locus
-    must not change with its neighbours. tangermeme's fastISM (`fast=True`) is not used for the same reason: whether it
-    is taken is decided by a stopwatch, so the same locus could come out of either path. It would not be taken anyhow:
-    one locus is far below the thirty seconds from which tangermeme tries it.
-    """
-    import torch
-    from tangermeme.saturation_mutagenesis import saturation_mutagenesis
+    name, version, alone = "tangermeme", 1, False
 
-    batch = Batch(model.batch_size(X.shape[-1], device) if batch_size is None else batch_size)
-    wrapper = model.score_wrapper(outputs, group)
+    def __init__(self, model: SequenceModel, *, length: int, batch_size: int | None, dtype: str, device: str) -> None:
+        self.model, self.dtype, self.device = model, dtype, device
+        self.batch = Batch(model.batch_size(length, device) if batch_size is None else batch_size)
 
-    def predicted(row: int, size: int) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
-        y0, y_hat = saturation_mutagenesis(
-            wrapper,
-            torch.from_numpy(X[row : row + 1]),
-            start=start,
-            end=end,
-            batch_size=size,
-            raw_outputs=True,
-            dtype=dtype,
-            device=device,
-            fast=False,
-        )
-        return y0, y_hat
+    def each_locus(
+        self,
+        X: NDArray[np.int8],
+        start: int,
+        end: int,
+        outputs: Sequence[str],
+        *,
+        group: int | None,
+        stretch: int | None = None,
+    ) -> LocusByLocus:
+        """See `engines.Engine`. One locus follows the other, whatever `stretch` is.
 
-    def loci() -> Generator[ScoredLocus, None, None]:
-        for row in range(len(X)):
-            with model.numerics():
-                y0, y_hat = batch.run(partial(predicted, row), device)
-                effects = [centred_effects(before, after) for before, after in zip(y0, y_hat, strict=True)]
-            yield ScoredLocus(row, {head: effect.numpy() for head, effect in zip(outputs, effects, strict=True)})
+        Loci are given to tangermeme one at a time: kernels round differently for batches of different shape, and a
+        locus must not change with its neighbours. tangermeme's fastISM (`fast=True`) is not used for the same reason:
+        whether it is taken is decided by a stopwatch, so the same locus could come out of either path. One locus is
+        far below the thirty seconds from which tangermeme tries it anyhow.
+        """
+        import torch
+        from tangermeme.saturation_mutagenesis import saturation_mutagenesis
 
-    return LocusByLocus({"engine": "tangermeme", "batch_size": batch.size}, loci())
+        wrapper = self.model.score_wrapper(outputs, group)
+
+        def predicted(row: int, size: int) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
+            y0, y_hat = saturation_mutagenesis(
+                wrapper,
+                torch.from_numpy(X[row : row + 1]),
+                start=start,
+                end=end,
+                batch_size=size,
+                raw_outputs=True,
+                dtype=self.dtype,
+                device=self.device,
+                fast=False,
+            )
+            return y0, y_hat
+
+        def loci() -> Generator[ScoredLocus, None, None]:
+            for row in range(len(X)):
+                with self.model.numerics():
+                    y0, y_hat = self.batch.run(partial(predicted, row), self.device)
+                    effects = [centred_effects(before, after) for before, after in zip(y0, y_hat, strict=True)]
+                yield ScoredLocus(row, {head: effect.numpy() for head, effect in zip(outputs, effects, strict=True)})
+
+        return LocusByLocus({"engine": self.name, "batch_size": self.batch.size}, loci())
+
+    def predictions(self, X: NDArray[np.int8], edits: Sequence[LocalEdit]) -> EditedPredictions:
+        """See `engines.Engine`."""
+        import torch
+        from tangermeme.predict import predict
+
+        sequences = torch.from_numpy(edited(X, edits))
+
+        def predicted(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+            logits, log_counts = predict(
+                self.model.with_controls(), sequences, batch_size=size, dtype=self.dtype, device=self.device
+            )
+            return logits, log_counts
+
+        with self.model.numerics():
+            logits, log_counts = self.batch.run(predicted, self.device)
+        return EditedPredictions(logits.double().numpy(), log_counts.double().numpy(), {"engine": self.name})
 
 
 def centred_effects(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:

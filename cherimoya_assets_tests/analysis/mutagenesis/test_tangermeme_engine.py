@@ -8,7 +8,7 @@ import torch
 
 from cherimoya_assets.analysis.locus_by_locus import collect
 from cherimoya_assets.analysis.models import load_model
-from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import each_locus
+from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import TangermemeEngine
 from cherimoya_assets_tests.small_models import IN_WINDOW, bpnet_file, cherimoya_file, chrombpnet_file
 
 START, END = 68, 80
@@ -32,7 +32,8 @@ def sequences(n: int, seed: int = 0) -> np.ndarray:
 
 
 def scores(model, X, heads=HEADS, group=0, batch_size=None, dtype="float32", progress=None, span=(START, END)):
-    work = each_locus(model, X, *span, heads, group=group, batch_size=batch_size, dtype=dtype, device="cpu")
+    engine = TangermemeEngine(model, length=IN_WINDOW, batch_size=batch_size, dtype=dtype, device="cpu")
+    work = engine.each_locus(X, *span, heads, group=group)
     return collect(work, (len(X), 4, span[1] - span[0]), heads, progress)[0]
 
 

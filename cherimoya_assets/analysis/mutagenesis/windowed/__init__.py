@@ -8,7 +8,7 @@ This package splits what an edit does in two:
    block, from the edit's own normalisation statistics.
 2. Everywhere else the state moves only through those statistics: two numbers a block, the change of the mean and the
    relative change of the reciprocal standard deviation. The state outside is a smooth function of these few numbers,
-   and that function is modelled once for each sequence (`outside.py`): to first order by shift fields, beyond by
+   and that function is modelled once for each sequence (`kriging.py`): to first order by shift fields, beyond by
    interpolating between forward passes in which the statistics of chosen edits are imposed on the unedited sequence.
 
 A window needs the outside in two places only: in the halo that a convolution reads, and in the sums from which the
@@ -18,8 +18,7 @@ What is new against fastISM is the second half, and that everything is computed 
 sequence: GELU is differenced in closed form, and matrix products act on differences. A weak effect is therefore not
 the small difference of two large rounded numbers, and float32 comes nearer to float64 than a dense float32 pass does.
 
-The files, in the order of the computation: `network.py` (the weights), `reference.py` (one pass over the unedited
-sequence, everything kept), `outside.py` (the model of the outside), `sweep.py` (edits through the network),
-`read_out.py` (scores of the two heads), `engine.py` (a job of many sequences, checked as it goes), `arithmetic.py` (the
-two inner loops, for every device).
+The files: `engine.py` (the plan for one sequence), `kriging.py` (how nodes are chosen and interpolated, and how
+certain each edit is), `certainty.py` (the check, and what it says), `kernels.py` (what is asked of a machine). Behind
+that stand the packages `cpu` (compiled) and `general` (PyTorch's operations, for any device and dtype).
 """
