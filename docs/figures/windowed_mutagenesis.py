@@ -1,15 +1,18 @@
-"""Draw the two figures of docs/windowed-mutagenesis.md: one edit through the demo's model, and the errors of a locus.
+"""Draw the figures of docs/windowed-mutagenesis.md: one edit through the demo's model, and the errors of two loci.
 
     .venv/bin/python docs/figures/windowed_mutagenesis.py
 
-Everything is computed, nothing sketched. The truth in both is a dense float64 forward pass, written out below and
-independent of the engine. It takes less than a minute.
+Everything is computed, nothing sketched. The truth is a dense float64 forward pass, independent of the engine. It takes a
+minute or two.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 
@@ -22,11 +25,13 @@ from matplotlib.colors import LogNorm
 
 from cherimoya_assets.analysis.genome import open_genome
 from cherimoya_assets.analysis.models import SequenceModel, load_model
-from cherimoya_assets.analysis.mutagenesis.windowed.engine import NEGLIGIBLE_NODE, NODES, PILOT_EVERY
-from cherimoya_assets.analysis.mutagenesis.windowed.network import Network, read_network
-from cherimoya_assets.analysis.mutagenesis.windowed.outside import OutsideModel, choose_nodes, first_order, with_nodes
-from cherimoya_assets.analysis.mutagenesis.windowed.reference import Reference, reference_pass
-from cherimoya_assets.analysis.mutagenesis.windowed.sweep import Edits, Swept, sweep
+from cherimoya_assets.analysis.mutagenesis import TOLERANCE
+from cherimoya_assets.analysis.mutagenesis.edit_table import edit_table
+from cherimoya_assets.analysis.mutagenesis.edits import Substitutions
+from cherimoya_assets.analysis.mutagenesis.windowed import kriging
+from cherimoya_assets.analysis.mutagenesis.windowed.cpu.kernels import CpuKernels
+from cherimoya_assets.analysis.mutagenesis.windowed.engine import _Plan
+from cherimoya_assets.analysis.mutagenesis.windowed.general.network import Network, read_network
 from cherimoya_assets.analysis.one_hot import encode
 from cherimoya_assets.demo import DEMO_EXPERIMENT
 from cherimoya_assets.experiment import read_experiment
@@ -34,9 +39,14 @@ from cherimoya_assets.experiment import read_experiment
 CHROM, START, LENGTH = "chrVI", 74496, 718
 """A peak of the demo with a strong motif: the window of chrVI:74710-75000."""
 
-ATTRIBUTED = (159, 559)
+WIDTH = 400
+STRONG_WINDOW, STRONGEST = 554, 3.5
+"""Of the strong model; and the change of log counts by one base from which on a locus is taken."""
+
 BASES = np.eye(4)
 HERE = Path(__file__).parent
+BENCHMARKS = HERE.parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))  # the truth, and the strong model's world
 GREY, BLUE, ORANGE, GREEN, PURPLE = "#888888", "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 
 
@@ -44,12 +54,79 @@ def main() -> None:
     experiment = read_experiment(DEMO_EXPERIMENT)
     model = load_model(next(iter(experiment.model.values())))
     with tempfile.TemporaryDirectory() as cache:
-        X = encode(open_genome(experiment.sequences, Path(cache)).fetch(CHROM, START, START + LENGTH)).astype(float)
-    edits = [(p, b) for p in range(*ATTRIBUTED) for b in range(4) if not X[b, p]]
-    truth = effects(model, X, edits, torch.float64)
+        X = encode(open_genome(experiment.sequences, Path(cache)).fetch(CHROM, START, START + LENGTH))
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    draw_states(model, X, edits[int(np.abs(truth).argmax())])
-    draw_errors(model, X, edits, truth)
+    demo = attributed(model, X)
+    draw_states(model, X.astype(float), demo.edits[int(np.abs(demo.truth).argmax())])
+    draw_errors(demo)
+    strong = load_model(
+        SimpleNamespace(path=BENCHMARKS / "models" / "activator.torch", kind="cherimoya", trusted=False, sha256=None)
+    )
+    draw_strong(attributed(strong, strong_window(strong)))
+
+
+@dataclass
+class Locus:
+    """Changes of log counts by all edits of a locus, (E,), from the truth and from what the engine does in turn.
+
+    Attributes:
+        span: positions that are mutated. edits: position and base.
+        truth: in float64. float32: of forward passes. order_one, nodes, returned: of the engine.
+        dense: bool, the edits that it computed densely. predicted: the standard deviation of each edit's error before.
+    """
+
+    span: tuple[int, int]
+    edits: list[tuple[int, int]]
+    truth: np.ndarray
+    float32: np.ndarray
+    order_one: np.ndarray
+    nodes: np.ndarray
+    returned: np.ndarray
+    dense: np.ndarray
+    predicted: np.ndarray
+
+
+def attributed(model: SequenceModel, X: np.ndarray) -> Locus:
+    span = (X.shape[1] // 2 - WIDTH // 2, X.shape[1] // 2 + WIDTH // 2)
+    substitutions = Substitutions(X, *span)
+    edits = [(edit.start, int(edit.bases[:, 0].argmax())) for edit in substitutions.edits]
+    table, kernels = edit_table(X, substitutions.edits), CpuKernels(model.module)
+    order_one = kernels.begin(X, 0).sweep(table, np.arange(len(edits)), ("counts",)).scores["counts"]
+    plan = _Plan(
+        kernels.begin(X, 0),
+        table,
+        ("counts",),
+        TOLERANCE,
+        lambda values: float(np.linalg.norm(substitutions.hypothetical(values))),
+        False,
+    )
+    windowed = plan._windowed()
+    variances = kriging.Process(windowed.shifts, plan.sequence.nodes, plan.sequence.metric).variances
+    settled = plan._settled("counts", windowed)
+    return Locus(
+        span,
+        edits,
+        effects(model, X, edits),
+        effects_in_float32(model, X, edits),
+        order_one,
+        windowed.rows["counts"],
+        settled.values("counts", plan.dense),
+        settled.dense,
+        windowed.scales["counts"] * np.sqrt(variances),
+    )
+
+
+def strong_window(model: SequenceModel) -> np.ndarray:
+    """A window of the model's simulated world that it was not trained on, with a strong effect."""
+    from strong_worlds import Windows
+
+    windows = Windows("activator", seed=1_000)
+    for X in windows.sequences(50, STRONG_WINDOW, STRONG_WINDOW - 2 * model.trimming):
+        edits = Substitutions(X, STRONG_WINDOW // 2 - WIDTH // 2, STRONG_WINDOW // 2 + WIDTH // 2).edits
+        changes = CpuKernels(model.module).begin(X, 0).sweep(edit_table(X, edits), np.arange(len(edits)), ("counts",))
+        if np.abs(changes.scores["counts"]).max() >= STRONGEST:
+            return X
+    raise ValueError("no window of the world is as strong")
 
 
 def draw_states(model: SequenceModel, X: np.ndarray, edit: tuple[int, int]) -> None:
@@ -90,37 +167,61 @@ def draw_states(model: SequenceModel, X: np.ndarray, edit: tuple[int, int]) -> N
     figure.savefig(HERE / "windowed_state.png", dpi=130)
 
 
-def draw_errors(model: SequenceModel, X: np.ndarray, edits: list[tuple[int, int]], truth: np.ndarray) -> None:
-    """The largest error among the three edits of each position, by three ways to compute it."""
-    network = read_network(model.module, torch.float32, "cpu")
-    with torch.no_grad():
-        reference = reference_pass(network, torch.from_numpy(X).float())
-        linear = first_order(network, reference)
-        pilot = [edit for edit in edits if (edit[0] - ATTRIBUTED[0]) % PILOT_EVERY == PILOT_EVERY // 2]
-        shifts = swept(network, reference, linear, X, pilot).shifts
-        outsides = {"order one": (linear, ORANGE)}
-        for most, colour in zip(NODES, (BLUE, PURPLE), strict=True):
-            nodes = choose_nodes(shifts, linear.levels[-1].metric, most, NEGLIGIBLE_NODE)
-            outsides[f"{len(nodes)} nodes"] = (with_nodes(network, reference, linear, nodes), colour)
-        computed = {
-            name: (swept(network, reference, outside, X, edits).log_counts[:, 0].numpy(), colour)
-            for name, (outside, colour) in outsides.items()
-        }
-    computed["dense forward passes in float32"] = (effects(model, X, edits, torch.float32), GREEN)
-    positions = np.arange(*ATTRIBUTED)
+def draw_errors(locus: Locus) -> None:
+    """The largest error among the three edits of each position, by the ways to compute it."""
     figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
-    axes.semilogy(positions, by_position(truth), color=GREY, lw=0.9, label="the effect itself")
-    for name, (values, colour) in computed.items():
-        error = np.linalg.norm(values - truth) / np.linalg.norm(truth)
-        print(f"{name}: relative L2 error {error:.2g}")
-        label = f"error, {name}: {error:.1e} (relative L2)"
-        axes.semilogy(positions, by_position(values - truth), color=colour, lw=0.9, label=label)
-    axes.set(xlim=ATTRIBUTED, xlabel="edited position in the input (bp)", ylabel="change of log counts")
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high * 40)
-    axes.legend(frameon=False, ncols=2, loc="upper left", fontsize=8)
-    axes.set_title("1,200 edits of one locus: the largest of the three at each position", loc="left", fontsize=10)
+    draw_by_position(
+        axes,
+        locus,
+        {
+            "order one": (locus.order_one, ORANGE),
+            "nodes": (locus.nodes, BLUE),
+            f"returned, {locus.dense.sum()} edits dense": (locus.returned, PURPLE),
+            "dense forward passes in float32": (locus.float32, GREEN),
+        },
+    )
+    axes.set_title(
+        "1,200 edits of one locus of the demo: the largest of the three at each position", loc="left", fontsize=10
+    )
     figure.savefig(HERE / "windowed_error.png", dpi=130)
+
+
+def draw_strong(locus: Locus) -> None:
+    """The same of a strong locus, and each edit's error beside the one that was predicted for it."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), width_ratios=(1.75, 1), layout="constrained")
+    draw_by_position(left, locus, {"nodes alone": (locus.nodes, ORANGE), "returned": (locus.returned, BLUE)})
+    places = sorted({position for (position, _), dense in zip(locus.edits, locus.dense, strict=True) if dense})
+    low, high = left.get_ylim()
+    left.set_ylim(low / 30, high)
+    left.plot(places, np.full(len(places), low / 3), "|", color="black", ms=7)
+    left.text(locus.span[0] + 4, low / 15, f"bars: the {locus.dense.sum()} edits that were computed densely", fontsize=8)
+    left.set_title("Effects and errors of a strong locus by position", loc="left", fontsize=10)
+    error = np.maximum(np.abs(locus.nodes - locus.truth), 1e-9)
+    for chosen, colour, name in ((~locus.dense, GREY, "other edits"), (locus.dense, ORANGE, "dense and checked edits")):
+        right.loglog(np.maximum(locus.predicted[chosen], 1e-9), error[chosen], ".", ms=3.5, color=colour, label=name)
+    low, high = 1e-9, max(right.get_ylim()[1], right.get_xlim()[1])
+    right.plot([low, high], [low, high], color="black", lw=0.8)
+    right.set(
+        xlim=(1e-7, high), ylim=(low, high), xlabel="predicted standard deviation", ylabel="true error with nodes alone"
+    )
+    right.legend(frameon=False, loc="upper left", fontsize=8, markerscale=2)
+    right.set_title("Predicted and true errors", loc="left", fontsize=10)
+    figure.savefig(HERE / "windowed_strong.png", dpi=130)
+
+
+def draw_by_position(axes: plt.Axes, locus: Locus, ways: dict[str, tuple[np.ndarray, str]]) -> None:
+    positions = np.arange(*locus.span)
+    axes.semilogy(positions, by_position(locus.truth), color=GREY, lw=0.9, label="the effect itself")
+    print(f"largest effect {np.abs(locus.truth).max():.2f}, {int(locus.dense.sum())} of {len(locus.edits)} edits dense")
+    for name, (values, colour) in ways.items():
+        error = np.linalg.norm(values - locus.truth) / np.linalg.norm(locus.truth)
+        print(f"  {name}: relative L2 error {error:.2g}")
+        label = f"error, {name}: {error:.1e} (relative L2)"
+        axes.semilogy(positions, by_position(values - locus.truth), color=colour, lw=0.9, label=label)
+    axes.set(xlim=locus.span, xlabel="edited position in the input (bp)", ylabel="change of log counts")
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, 1e-9), high * 60)
+    axes.legend(frameon=False, ncols=2, loc="upper left", fontsize=8)
 
 
 def by_position(values: np.ndarray) -> np.ndarray:
@@ -135,13 +236,18 @@ def edited(X: np.ndarray, edits: list[tuple[int, int]]) -> np.ndarray:
     return sequences
 
 
-def effects(model: SequenceModel, X: np.ndarray, edits: list[tuple[int, int]], dtype: torch.dtype) -> np.ndarray:
-    """Changes of the log counts by whole forward passes, float64 (E,)."""
-    network = read_network(model.module, dtype, "cpu")
-    batches = [edited(X, edits[k : k + 30]) for k in range(0, len(edits), 30)]
-    after = torch.cat([forward(network, torch.from_numpy(batch).to(dtype))[1] for batch in batches])
-    before = forward(network, torch.from_numpy(X[None]).to(dtype))[1]
-    return (after.double() - before.double())[:, 0].numpy()
+def effects(model: SequenceModel, X: np.ndarray, edits: list[tuple[int, int]]) -> np.ndarray:
+    """Changes of the log counts by whole forward passes in float64, (E,)."""
+    from dense_float64 import predict
+
+    log_counts = predict(model.module, np.concatenate([X[None], edited(X, edits)]), group=0)["counts"]
+    return log_counts[1:] - log_counts[0]
+
+
+def effects_in_float32(model: SequenceModel, X: np.ndarray, edits: list[tuple[int, int]]) -> np.ndarray:
+    """The same as cherimoya computes them."""
+    log_counts = model.predict(np.concatenate([X[None], edited(X, edits)]))[1][:, 0].double().numpy()
+    return log_counts[1:] - log_counts[0]
 
 
 def forward(network: Network, X: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -157,21 +263,6 @@ def forward(network: Network, X: torch.Tensor) -> tuple[list[torch.Tensor], torc
         states.append(x)
     inner = x[:, :, network.trimming : X.shape[2] - network.trimming]
     return states, inner.mean(dim=2) @ network.counts.T + network.counts_bias
-
-
-def swept(
-    network: Network, reference: Reference, outside: OutsideModel, X: np.ndarray, edits: list[tuple[int, int]]
-) -> Swept:
-    """All edits with the windowed engine, 36 at a time, their shift vectors and changes of log counts."""
-    parts = []
-    for k in range(0, len(edits), 36):
-        batch = edits[k : k + 36]
-        start, end = batch[0][0], batch[-1][0] + 1
-        change = (edited(X, batch) - X[None])[:, :, start:end]
-        parts.append(
-            sweep(network, reference, outside, Edits(start, torch.from_numpy(change).float()), heads=("counts",))
-        )
-    return Swept(torch.cat([part.shifts for part in parts]), torch.cat([part.log_counts for part in parts]))
 
 
 if __name__ == "__main__":
