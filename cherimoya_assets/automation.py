@@ -23,9 +23,8 @@ import dagster as dg
 from dagster import BetaWarning
 
 from cherimoya_assets.analysis.hashing import combined_sha256
-from cherimoya_assets.assets.inputs import input_files
+from cherimoya_assets.assets.drift import Drift, Freshness
 from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.assets.versions import Versions, sources
 from cherimoya_assets.errors import CherimoyaAssetsError
 
 SECONDS_BETWEEN_LOOKS = 5
@@ -57,66 +56,39 @@ def recompute_when_out_of_date(lineage: ExperimentLineage) -> dg.AutomationCondi
     return (ticked.since(condition.newly_requested()) & ~due_above & quiet).with_label("every tick")
 
 
-class Judgement:
-    """What is out of date, at one moment. An input that cannot be read makes what stands on it wait."""
-
-    def __init__(self, lineage: ExperimentLineage, graph: Any) -> None:
-        self._lineage, self._graph, self._versions = lineage, graph, Versions(lineage)
-        self._out_of_date: dict[tuple[dg.AssetKey, str | None], bool] = {}
-        self._waits: dict[tuple[dg.AssetKey, str | None], bool] = {}
-
-    def out_of_date(self, key: dg.AssetKey, partition: str | None) -> bool:
-        """Whether a partition is missing, or was made from other versions or by other code than there are now."""
-        cell = (key, partition)
-        if cell not in self._out_of_date:
-            manifest, inputs = self._versions.manifest(key, partition), self._inputs(key, partition)
-            self._out_of_date[cell] = (
-                manifest is None
-                or manifest.stamp.get("code_version") != self._code_version(key)
-                or (inputs is not None and manifest.stamp.get("inputs") != inputs)
-            )
-        return self._out_of_date[cell]
-
-    def waits(self, key: dg.AssetKey, partition: str | None) -> bool:
-        """Whether something above it is out of date, however far, or cannot be read."""
-        cell = (key, partition)
-        if cell not in self._waits:
-            above = [source for source in sources(self._lineage, key, partition) if not source.observed]
-            self._waits[cell] = self._inputs(key, partition) is None or any(
-                self.out_of_date(source.key, source.partition) or self.waits(source.key, source.partition)
-                for source in above
-            )
-        return self._waits[cell]
-
-    def fingerprint(self, key: dg.AssetKey, partition: str | None) -> str:
-        """One version of everything that a partition would be made from."""
-        inputs = self._inputs(key, partition)
-        return combined_sha256(self._code_version(key), json.dumps(inputs, sort_keys=True))
-
-    def _inputs(self, key: dg.AssetKey, partition: str | None) -> dict[str, str] | None:
-        try:
-            return self._versions.inputs(key, partition)
-        except (CherimoyaAssetsError, OSError):
-            # The observation of that input fails with a sentence that says which file, and why.
-            return None
-
-    def _code_version(self, key: dg.AssetKey) -> str:
-        return str(self._graph.get(key).code_version)
-
-
 class Moment:
-    """The judgement of the evaluation that is going on, made once for all conditions of an experiment."""
+    """What is out of date in the evaluation that is going on, looked at once for all conditions of an experiment."""
 
     def __init__(self, lineage: ExperimentLineage) -> None:
         self._lineage = lineage
-        self._judgements: WeakKeyDictionary[Any, Judgement] = WeakKeyDictionary()
+        self._looks: WeakKeyDictionary[Any, Drift] = WeakKeyDictionary()
 
-    def judgement(self, context: dg.AutomationContext) -> Judgement:
+    def look(self, context: dg.AutomationContext) -> Drift:
         # An evaluation has one view of the graph, and every evaluation another.
         view = context.asset_graph_view
-        if view not in self._judgements:
-            self._judgements[view] = Judgement(self._lineage, context.asset_graph)
-        return self._judgements[view]
+        if view not in self._looks:
+            self._looks[view] = Drift(self._lineage)
+        return self._looks[view]
+
+
+def fingerprint(now: Drift, key: dg.AssetKey, partition: str | None) -> str:
+    """One version of everything that a partition would be made from."""
+    try:
+        inputs = now.versions.inputs(key, partition)
+    except (CherimoyaAssetsError, OSError):
+        inputs = None
+    return combined_sha256(now.lineage.code_version(now.lineage.step_of(key)), json.dumps(inputs, sort_keys=True))
+
+
+def freshness(now: Drift, key: dg.AssetKey, partition: str | None) -> Freshness | None:
+    """Of a partition; None where an input of it, or of what it stands on, cannot be read.
+
+    The observation of that input fails with a sentence that says which file, and why.
+    """
+    try:
+        return now.cell(key, partition)
+    except (CherimoyaAssetsError, OSError):
+        return None
 
 
 class _Judged(dg.AutomationCondition):
@@ -125,27 +97,28 @@ class _Judged(dg.AutomationCondition):
     def __init__(self, moment: Moment) -> None:
         self._moment = moment
 
-    def holds(self, judgement: Judgement, key: dg.AssetKey, partition: str | None) -> bool:
+    def holds(self, found: Freshness | None) -> bool:
         raise NotImplementedError
 
     def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
-        judgement = self._moment.judgement(context)
-        chosen = {cell for cell in _cells(context.candidate_subset) if self.holds(judgement, context.key, cell)}
+        now = self._moment.look(context)
+        chosen = {cell for cell in _cells(context.candidate_subset) if self.holds(freshness(now, context.key, cell))}
         return dg.AutomationResult(context, _subset(context, chosen))
 
 
 class OutOfDate(_Judged):
     """What is stored is not what would be made now, or nothing is stored."""
 
-    def holds(self, judgement: Judgement, key: dg.AssetKey, partition: str | None) -> bool:
-        return judgement.out_of_date(key, partition)
+    def holds(self, found: Freshness | None) -> bool:
+        return found is None or bool(found.own)
 
 
 class Waits(_Judged):
-    """Something above is out of date, so that what would be made now would be made again."""
+    """Something above is out of date, however far, so that what would be made now would be made again; or an input
+    cannot be read."""
 
-    def holds(self, judgement: Judgement, key: dg.AssetKey, partition: str | None) -> bool:
-        return judgement.waits(key, partition)
+    def holds(self, found: Freshness | None) -> bool:
+        return found is None or bool(found.through)
 
 
 class Unrequested(dg.AutomationCondition):
@@ -158,7 +131,7 @@ class Unrequested(dg.AutomationCondition):
         self._moment = moment
 
     def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
-        judgement, key = self._moment.judgement(context), context.key
+        now, key = self._moment.look(context), context.key
         before = json.loads(context.cursor) if context.cursor else {"seen": {}, "requested": {}}
         requested_last = context.get_previous_requested_subset(key)
         repeated = set() if requested_last is None else _cells(requested_last)
@@ -166,8 +139,8 @@ class Unrequested(dg.AutomationCondition):
         # All of them, whichever are asked for: what is not looked at now is forgotten.
         for cell in _cells(context.asset_graph_view.get_full_subset(key=key)):
             name = cell or ""  # JSON has no key None
-            seen[name] = judgement.fingerprint(key, cell)
-            if judgement.out_of_date(key, cell):
+            seen[name] = fingerprint(now, key, cell)
+            if (found := freshness(now, key, cell)) is None or found.own:
                 requested[name] = before["seen" if cell in repeated else "requested"].get(name)
         new = {cell for cell in _cells(context.candidate_subset) if requested.get(cell or "") != seen[cell or ""]}
         cursor = json.dumps({"seen": seen, "requested": requested})
@@ -219,7 +192,7 @@ def automation_sensors(lineages: Sequence[ExperimentLineage], *, running: bool) 
 
 def observe_inputs_sensor(lineages: Sequence[ExperimentLineage], status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     """Looks at path, size and time of every input file, and has observed what is not as it was at the last look."""
-    files = {key: paths for lineage in lineages for key, paths in input_files(lineage).items()}
+    files = {key: lineage.files_of(key) for lineage in lineages for key in lineage.inputs_by_key}
 
     @dg.sensor(
         name=OBSERVE_SENSOR,

@@ -16,16 +16,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from cherimoya_assets.assets.annotated_seqlets import annotated_seqlets_asset
-from cherimoya_assets.assets.attribution_tracks import attribution_tracks_asset
-from cherimoya_assets.assets.attributions import attributions_asset
-from cherimoya_assets.assets.experiment_report import experiment_report_asset
+from cherimoya_assets import steps
 from cherimoya_assets.assets.inputs import experiment_inputs, shared_inputs
 from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.assets.marginalization import backgrounds_asset, effects_asset, report_asset
-from cherimoya_assets.assets.modisco import modisco_patterns_asset, modisco_report_asset
-from cherimoya_assets.assets.one_hot_sequences import one_hot_sequences_asset
-from cherimoya_assets.assets.seqlets import seqlet_null_asset, seqlets_asset
+from cherimoya_assets.assets.made import assets_of
 from cherimoya_assets.automation import automation_sensors, recompute_when_out_of_date
 from cherimoya_assets.errors import ExperimentError
 from cherimoya_assets.experiment import Experiment
@@ -43,6 +37,7 @@ class Stage:
     name: str
     partitioned: bool
     keys: tuple[dg.AssetKey, ...]
+    job: str
 
 
 def build_defs(
@@ -79,16 +74,10 @@ def build_defs(
 
 def build_experiment(lineage: ExperimentLineage) -> list[dg.AssetsDefinition]:
     """The assets of one experiment, inputs included, shared inputs not."""
-    assets = [*experiment_inputs(lineage), one_hot_sequences_asset(lineage), attributions_asset(lineage)]
-    for head in lineage.heads:
-        assets += [seqlet_null_asset(lineage, head), seqlets_asset(lineage, head)]
-        if lineage.motif_file is not None:
-            assets.append(annotated_seqlets_asset(lineage, head))
-        assets += [modisco_patterns_asset(lineage, head), modisco_report_asset(lineage, head)]
-        assets.append(attribution_tracks_asset(lineage, head))
-    if lineage.marginalizes:
-        assets += [backgrounds_asset(lineage), effects_asset(lineage), report_asset(lineage)]
-    assets.append(experiment_report_asset(lineage, assets))
+    assets = [
+        *experiment_inputs(lineage),
+        *(asset for step in lineage.steps.values() for asset in assets_of(lineage, step)),
+    ]
     return assets if (condition := recompute_when_out_of_date(lineage)) is None else _automated(assets, condition)
 
 
@@ -104,35 +93,21 @@ def _automated(assets: Sequence[dg.AssetsDefinition], condition: dg.AutomationCo
 
 def stages(lineage: ExperimentLineage) -> list[Stage]:
     """The order in which the assets of one experiment can be made."""
-    heads = lineage.heads
-    attribution = [lineage.key("one_hot_sequences"), *(lineage.key(head, "attributions") for head in heads)]
-    pooled = [lineage.key(head, "seqlet_null") for head in heads]
-    seqlets = [lineage.key(head, "seqlets") for head in heads]
-    found = ("modisco_patterns", "modisco_report", "attribution_tracks")
-    results = [lineage.key(head, asset) for head in heads for asset in found]
-    if lineage.motif_file is not None:
-        seqlets += [lineage.key(head, "annotated_seqlets") for head in heads]
-    if lineage.marginalizes:
-        pooled.append(lineage.key("marginalization_backgrounds"))
-        seqlets.append(lineage.key("marginalization_effects"))
-        results.append(lineage.key("marginalization_report"))
-    results.append(lineage.key("experiment_report"))
-    return [
-        Stage("attribution", True, tuple(attribution)),
-        Stage("nulls_and_backgrounds", False, tuple(pooled)),
-        Stage("seqlets_and_effects", True, tuple(seqlets)),
-        Stage("patterns_and_reports", False, tuple(results)),
-    ]
+    found = []
+    for row in steps.STAGES:
+        keys = tuple(k for step in lineage.steps.values() if step.stage == row.name for k in lineage.keys_of(step))
+        found.append(Stage(row.name, row.by_chromosome, keys, f"{lineage.name}__{row.job}"))
+    return [stage for stage in found if stage.keys]
 
 
 def stage_jobs(lineage: ExperimentLineage) -> list[dg.UnresolvedAssetJobDefinition]:
     """A job for each stage, named `EXPERIMENT__1_attribution` and so on."""
     return [
         dg.define_asset_job(
-            f"{lineage.name}__{number}_{stage.name}",
+            stage.job,
             selection=dg.AssetSelection.assets(*stage.keys),
             tags={"experiment": lineage.name},
             description="One chromosome a run." if stage.partitioned else "All chromosomes together.",
         )
-        for number, stage in enumerate(stages(lineage), start=1)
+        for stage in stages(lineage)
     ]

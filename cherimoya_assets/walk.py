@@ -114,15 +114,12 @@ def walk(
     tags = {"experiment": lineage.name, COMMAND_TAG: uuid.uuid4().hex[:12], **process_tag()}
     walker = _Walker(lineage, defs, instance, watcher, tags, force)
     walker.observe_inputs()
-    chosen = [
-        (number, stage, [key for key in stage.keys if keys is None or key in keys])
-        for number, stage in enumerate(stages(lineage), start=1)
-    ]
-    chosen = [(number, stage, wanted) for number, stage, wanted in chosen if wanted]
+    chosen = [(stage, [key for key in stage.keys if keys is None or key in keys]) for stage in stages(lineage)]
+    chosen = [(stage, wanted) for stage, wanted in chosen if wanted]
     with watching(watcher.advances):
-        for place, (number, stage, wanted) in enumerate(chosen, start=1):
+        for place, (stage, wanted) in enumerate(chosen, start=1):
             partitions = tuple(chroms or lineage.chroms) if stage.partitioned else (None,)
-            job = defs.resolve_job_def(f"{lineage.name}__{number}_{stage.name}")
+            job = defs.resolve_job_def(stage.job)
             walker.stage(stage, job, wanted, partitions, (place, len(chosen)))
     return walker.outcome
 

@@ -14,52 +14,32 @@ from cherimoya_assets.analysis.attributions import AttributionBlock, attribute
 from cherimoya_assets.analysis.one_hot import SequenceBlock
 from cherimoya_assets.assets.landing import Stopwatch, analysis_log, check, land, reader_errors, refusals
 from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.made import dependencies, spec_of
 from cherimoya_assets.assets.versions import current_inputs, loaded_version
 from cherimoya_assets.progress import Progress
 from cherimoya_assets.resources.chunks import StoredChunks
 from cherimoya_assets.resources.gpu import GPU_POOL, GPUResource
-
-STEP = "attributions"
-
-CHECKS = ("rows_match_sequences", "finite", "centred", "folds_complete", "matches_dense")
-OF_MUTAGENESIS = ("centred", "matches_dense")
+from cherimoya_assets.steps import Step
 
 CENTRED_TOLERANCE = 1e-5
 """Float32 mean-centring leaves about 1e-7 of the largest score; ten times hundred of that is a real offset."""
 
 
-def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
+def attributions_asset(lineage: ExperimentLineage, step: Step) -> dg.AssetsDefinition:
     """The assets of one experiment, `[experiment, head, attributions]` for each head."""
     experiment = lineage.experiment
-    keys = {head: lineage.key(head, STEP) for head in lineage.heads}
-    parameters = {
-        name: getattr(experiment, name)
-        for name in ("algorithm", "attr_window", "group", "dtype", *_of_algorithm(experiment.algorithm))
-    }
-    # batch_size and device are left out: they decide speed, never a number.
-    code_version = lineage.code_version(
-        STEP,
-        sorted(parameters.items()),
-        sorted(experiment.model),
-        packages=("cherimoya", "tangermeme", "torch", "numba"),
-    )
-    common = lineage.spec(STEP, partitioned=False, code_version=code_version, kinds={"pytorch"})
-    checks = [spec for key in keys.values() for spec in lineage.checks(key, *check_names(lineage), partitioned=True)]
+    keys = dict(zip(lineage.heads, lineage.keys_of(step), strict=True))
+    given, deps = dependencies(lineage, keys[lineage.heads[0]])
+    code_version = lineage.code_version(step)
 
     @dg.multi_asset(
-        name=f"{lineage.name}__attributions",
+        name=f"{lineage.name}__{step.name}",
         outs={
-            head: dg.AssetOut(
-                key=key,
-                is_required=False,
-                description=f"Hypothetical {head} contributions of every base, mean over folds.",
-                **common,
-            )
-            for head, key in keys.items()
+            head: dg.AssetOut(key=key, is_required=False, **spec_of(lineage, step, key)) for head, key in keys.items()
         },
-        ins={"sequences": dg.AssetIn(lineage.key("one_hot_sequences"))},
-        deps=[lineage.key("model")],
-        check_specs=checks,
+        ins=given,
+        deps=deps,
+        check_specs=[spec for key in keys.values() for spec in lineage.check_specs(step, key)],
         partitions_def=lineage.partitions,
         can_subset=True,
         pool=GPU_POOL,
@@ -67,7 +47,7 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
     def attributions(context: dg.AssetExecutionContext, gpu: GPUResource, sequences: SequenceBlock):
         chrom = context.partition_key
         heads = tuple(head for head in lineage.heads if keys[head] in context.selected_asset_keys)
-        progress = Progress(context.log.info, STEP, chrom, "loci")
+        progress = Progress(context.log.info, step.name, chrom, step.unit)
         resumed = Resumed(0, 0, 0, 0)
 
         def resume(there: Resumed) -> None:
@@ -115,6 +95,7 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
         for fold, said in next(iter(reports.values()))["folds"].items():
             if "fallback" in said:
                 context.log.warning(f"fold {fold}: {said['fallback']}")
+        checked = {spec.name for spec in lineage.check_specs(step, keys[heads[0]])}
         computed = 1 - resumed.loci / resumed.of_loci if resumed.of_loci else 1.0
         for head in heads:
             block, report = blocks[head], reports[head]
@@ -124,7 +105,7 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                     *attribution_checks(keys[head], block, sequences, lineage, report["folds"]),
                     matches_dense(keys[head], head, report["folds"], experiment.mutagenesis_tolerance),
                 )
-                if result.check_name in check_names(lineage)
+                if result.check_name in checked
             ]
             if refusals(results):
                 # What is refused is not kept in parts either: the next run computes all of it.
@@ -133,7 +114,7 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
                 lineage,
                 keys[head],
                 block,
-                stamp=lineage.stamp(STEP, inputs, {**parameters, "head": head, "report": report}, device),
+                stamp=lineage.stamp(step, inputs, {"head": head, "report": report}, device),
                 watch=watch,
                 checks=results,
                 metadata={
@@ -152,13 +133,6 @@ def attributions_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
         chunks.forget()
 
     return attributions
-
-
-def check_names(lineage: ExperimentLineage) -> tuple[str, ...]:
-    """DeepLIFT/SHAP's hypothetical contributions are not centred over the alphabet; mutagenesis' are."""
-    if lineage.experiment.algorithm == "saturation_mutagenesis":
-        return CHECKS
-    return tuple(name for name in CHECKS if name not in OF_MUTAGENESIS)
 
 
 def attribution_checks(
@@ -223,11 +197,6 @@ def measured_errors(head: str, folds: Mapping[str, Mapping[str, Any]]) -> dict[s
         "mutagenesis_error_median": float(np.median([fold[f"{head}_error_median"] for fold in windowed])),
         "dense_edits": sum(int(fold["dense_edits"]) for fold in windowed),
     }
-
-
-def _of_algorithm(algorithm: str) -> tuple[str, ...]:
-    """Names of the parameters that only this algorithm reads."""
-    return ("n_shuffles", "random_state", "fast") if algorithm == "deep_lift_shap" else ("mutagenesis_tolerance",)
 
 
 def attribution_preview(block: AttributionBlock):

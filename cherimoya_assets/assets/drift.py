@@ -11,37 +11,27 @@ nothing about pooled assets with a hundred parents, and does not mark partitione
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import BaseModel
 
 from cherimoya_assets.analysis.input_rows import remember_rows, rows_changed
-from cherimoya_assets.assets.lineage import STEP_VERSIONS, ExperimentLineage, input_key, package_version
-from cherimoya_assets.assets.versions import BY_CHROMOSOME, CONTIGS, ELSEWHERE, ORDER, Source, Versions, sources
+from cherimoya_assets.assets.lineage import ExperimentLineage, jsonable, package_version
+from cherimoya_assets.assets.versions import Source, Versions, sources
+from cherimoya_assets.errors import CherimoyaAssetsError
 from cherimoya_assets.resources.storage import Manifest
+from cherimoya_assets.steps import CONTIGS, ELSEWHERE, LOCI, ORDER, REGIONS, Step
 
 MISSING = "has not been made"
 
 MOST_REASONS = 4
 MOST_NAMES = 6
-
-SECTIONS: Mapping[str, str] = {
-    "seqlet_null": "seqlets",
-    "seqlets": "seqlets",
-    "annotated_seqlets": "annotation",
-    "modisco_patterns": "modisco",
-    "modisco_report": "modisco",
-    "marginalization_backgrounds": "marginalize",
-    "marginalization_effects": "marginalize",
-    "marginalization_report": "marginalize",
-    "experiment_report": "modisco",
-}
-"""Where in the experiment the parameters of a step are; those that are not there are the experiment's own."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +91,6 @@ class Drift:
     def __init__(self, lineage: ExperimentLineage) -> None:
         self.lineage = lineage
         self.versions = Versions(lineage)
-        self.code_versions, self.packages = _code(lineage)
         self._seen: dict[tuple[dg.AssetKey, str | None], Freshness] = {}
         self._remember_rows()
 
@@ -122,56 +111,53 @@ class Drift:
 
     def cells(self, keys: Iterable[dg.AssetKey]) -> list[Freshness]:
         """Every partition of these assets."""
-        return [self.cell(key, partition) for key in keys for partition in self.partitions(key)]
-
-    def partitions(self, key: dg.AssetKey) -> tuple[str | None, ...]:
-        """The chromosomes of an asset, (None,) of a pooled one."""
-        return self.lineage.chroms if key.path[-1] in BY_CHROMOSOME else (None,)
+        return [self.cell(key, partition) for key in keys for partition in self.lineage.partitions_of(key)]
 
     def _look(self, key: dg.AssetKey, partition: str | None) -> Freshness:
-        held = self.versions.held(key, partition)
+        held, made_from = self.versions.held(key, partition), sources(self.lineage, key, partition)
         manifest = held.manifest
-        if manifest is None:
-            name = _cell_name(key, partition)
-            if not held.damage:
-                return Freshness(key, partition, own=(MISSING,), roots=(f"{name} {MISSING}",))
-            told = f"what was stored of {name} is damaged"
-            return Freshness(key, partition, own=(f"{told} ({held.damage.rstrip('.')})",), roots=(told,))
-        made_from = sources(self.lineage, key, partition)
-        own = (*self._code_changes(key, manifest), *self._input_changes(key, partition, made_from, manifest))
         through = tuple(
             source for source in made_from if not source.observed and not self.cell(source.key, source.partition).fresh
         )
+        if manifest is None:
+            name = _cell_name(key, partition)
+            if not held.damage:
+                return Freshness(key, partition, (MISSING,), through, roots=(f"{name} {MISSING}",))
+            told = f"what was stored of {name} is damaged"
+            return Freshness(key, partition, (f"{told} ({held.damage.rstrip('.')})",), through, roots=(told,))
+        own = (*self._code_changes(key, manifest), *self._input_changes(key, partition, made_from, manifest))
         inherited = (root for source in through for root in self.cell(source.key, source.partition).roots)
         return Freshness(key, partition, own, through, tuple(dict.fromkeys([*own, *inherited])))
 
     def _code_changes(self, key: dg.AssetKey, manifest: Manifest) -> list[str]:
         """Code, parameters and libraries, where the code version says that they are others."""
-        step, stamp, now = key.path[-1], manifest.stamp, self.code_versions[key]
+        step, stamp = self.lineage.step_of(key), manifest.stamp
+        now = self.lineage.code_version(step)
         if stamp.get("code_version") == now:
             return []
         told = []
-        if stamp.get("step_version") != STEP_VERSIONS[step]:
-            told.append(f"the code of {step} changed (version {STEP_VERSIONS[step]}, was {stamp.get('step_version')})")
+        if stamp.get("step_version") != step.version:
+            told.append(f"the code of {step.name} changed (version {step.version}, was {stamp.get('step_version')})")
         told += self._parameter_changes(step, stamp.get("parameters", {}))
         recorded = stamp.get("packages", {})
         told += [
             f"{package} is {package_version(package)}, was {recorded[package]}"
-            for package in self.packages[step]
+            for package in step.packages
             if package in recorded and recorded[package] != package_version(package)
         ]
+        if not told and step.pools_chroms and _chroms(stamp.get("inputs", {})) != set(self.lineage.chroms):
+            # That is said of the inputs.
+            return []
         was = stamp.get("code_version") or "not recorded"
-        return told or [f"what decides the numbers of {step} changed (code version {now}, was {was})"]
+        return told or [f"what decides the numbers of {step.name} changed (code version {now}, was {was})"]
 
-    def _parameter_changes(self, step: str, recorded: Mapping[str, Any]) -> list[str]:
-        experiment, section = self.lineage.experiment, SECTIONS.get(step, "")
+    def _parameter_changes(self, step: Step, recorded: Mapping[str, Any]) -> list[str]:
         told = []
-        for name, before in recorded.items():
-            values = getattr(experiment, section) if section else experiment
-            place = f"{section}.{name}" if section and name in type(values).model_fields else name
-            values = values if place != name or not section else experiment
-            if name in type(values).model_fields and (now := _plain(getattr(values, name))) != before:
-                told.append(f"{place} is {_shown(now)}, was {_shown(before)}")
+        for group in step.parameters:
+            for name, value in group.values(self.lineage.experiment).items():
+                place, now = f"{group.section}.{name}" if group.section else name, jsonable(value)
+                if name in recorded and recorded[name] != now:
+                    told.append(f"{place} is {_shown(now)}, was {_shown(recorded[name])}")
         return told
 
     def _input_changes(
@@ -180,8 +166,15 @@ class Drift:
         recorded: Mapping[str, str] = manifest.stamp.get("inputs", {})
         changed = [source for source in made_from if recorded.get(source.name) != self.versions.version(source)]
         rows = {source.key for source in changed if source.observed and source.partition is not None}
-        told, stored = [], []
+        before = _chroms(recorded)
+        new = {source.partition for source in made_from if source.partition} - before if partition is None else set()
+        dropped = before - set(self.lineage.chroms) if partition is None else set()
+        told = [f"{chrom} is new in the experiment" for chrom in self.lineage.chroms if chrom in new]
+        told += [f"{chrom} is no longer in the experiment" for chrom in sorted(dropped)]
+        stored = []
         for source in changed:
+            if source.partition in new:
+                continue
             if source.aspect and source.key in rows:
                 # Other rows have another order; that is said already.
                 continue
@@ -193,6 +186,7 @@ class Drift:
                 stored.append(source)
         told += [f"{name} changed" for name in dict.fromkeys(_grouped(stored))]
         gone = recorded.keys() - {source.name for source in made_from}
+        gone -= {name for name in gone if _chroms([name]) & dropped}
         return told + [f"{name} is no longer part of it" for name in sorted(gone)]
 
     def _input_change(self, source: Source, before: str, manifest: Manifest) -> str:
@@ -204,48 +198,22 @@ class Drift:
                 ELSEWHERE: f"the number of {source.key.path[-1]} on chromosomes that are not selected",
                 CONTIGS: "the names or the sizes of the genome's contigs",
             }[source.aspect]
-        told = f"{what} changed{_day(self._files(source.key), manifest.stamp.get('made'))}"
+        told = f"{what} changed{_day(self.lineage.files_of(source.key), manifest.stamp.get('made'))}"
         rows = rows_changed(before, self.versions.version(source), self.lineage.home.cache)
         return told + (f" ({rows})" if rows else "")
 
-    def _files(self, key: dg.AssetKey) -> tuple[Path, ...]:
-        """The files of an input."""
-        experiment = self.lineage.experiment
-        if key == self.lineage.genome_key:
-            return (experiment.sequences,)
-        if key.path[0] == "motif_database":
-            paths = (self.lineage.motif_file, self.lineage.marginalize_motif_file)
-            return tuple(path for path in paths if path is not None and input_key("motif_database", path) == key)
-        return {
-            "peaks": experiment.loci,
-            "negatives": self.lineage.background_files,
-            "exclusion_lists": experiment.exclusion_lists,
-            "model": tuple(file.path for file in experiment.model.values()),
-        }[key.path[-1]]
-
     def _remember_rows(self) -> None:
-        for name in ("peaks", "negatives", "exclusion_lists"):
-            key = self.lineage.key(name)
-            if self._files(key):
-                remember_rows(self._files(key), self.versions.by_chromosome(key) or {}, self.lineage.home.cache)
+        for key, row in self.lineage.inputs_by_key.items():
+            # What cannot be read is said when a partition that stands on it is looked at.
+            if row.by in (LOCI, REGIONS):
+                with suppress(CherimoyaAssetsError, OSError):
+                    versions = self.versions.by_chromosome(key) or {}
+                    remember_rows(self.lineage.files_of(key), versions, self.lineage.home.cache)
 
 
-def _code(lineage: ExperimentLineage) -> tuple[dict[dg.AssetKey, str | None], dict[str, tuple[str, ...]]]:
-    """The code version of every asset, and the libraries that decide the numbers of every step."""
-    # The graph is made of assets, and the last of them reports its drift.
-    from cherimoya_assets.build import build_experiment
-
-    heard: dict[str, tuple[str, ...]] = dict.fromkeys(STEP_VERSIONS, ())
-
-    class Listening(ExperimentLineage):
-        """Hears from the assets themselves which libraries they name."""
-
-        def code_version(self, step: str, *parameters: object, packages: tuple[str, ...] = ()) -> str:
-            heard[step] = packages
-            return super().code_version(step, *parameters, packages=packages)
-
-    assets = build_experiment(Listening(lineage.experiment, lineage.home))
-    return {spec.key: spec.code_version for asset in assets for spec in asset.specs}, heard
+def _chroms(names: Iterable[str]) -> set[str]:
+    """The chromosomes in the names of a stamp's inputs."""
+    return {match[1] for name in names if (match := re.search(r"\[(.*)\]$", name))}
 
 
 def _grouped(found: Iterable[Source]) -> list[str]:
@@ -273,15 +241,6 @@ def _day(files: Sequence[Path], made: str | None) -> str:
     if made is None or written < datetime.fromisoformat(made):
         return ""
     return f" on {written.astimezone().date().isoformat()}"
-
-
-def _plain(value: Any) -> Any:
-    """As a stamp records it."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, tuple):
-        return list(value)
-    return str(value) if isinstance(value, Path) else value
 
 
 def _shown(value: Any) -> str:

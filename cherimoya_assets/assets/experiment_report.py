@@ -26,12 +26,13 @@ from cherimoya_assets.analysis.run_comparison import RunDifference, RunRecord, c
 from cherimoya_assets.analysis.run_record_file import read_record, write_record
 from cherimoya_assets.assets.attribution_tracks import SESSION
 from cherimoya_assets.assets.drift import Drift, Freshness
-from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors
-from cherimoya_assets.assets.lineage import STEP_VERSIONS, ExperimentLineage
+from cherimoya_assets.assets.landing import check
+from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.assets.made import Landing, Making
 from cherimoya_assets.assets.marginalization import PAGE as MARGINALIZATION_PAGE
 from cherimoya_assets.assets.modisco import PAGE as MODISCO_PAGE
 from cherimoya_assets.assets.run_record import KEPT_LOCI, PREVIOUS, RECORD, record_run
-from cherimoya_assets.assets.versions import current_inputs, shown_assets
+from cherimoya_assets.assets.versions import reads_of
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.reports.experiment_report import (
     Agreement,
@@ -53,65 +54,38 @@ MOST_STALE = 5
 """Reasons that the check spells out; the page has all."""
 
 
-def experiment_report_asset(lineage: ExperimentLineage, upstream: Sequence[dg.AssetsDefinition]) -> dg.AssetsDefinition:
-    """The page of one experiment. `upstream` are its other assets: the page draws their graph."""
-    key, steps = lineage.key(STEP), lineage_steps(lineage, upstream)
-    shown = shown_assets(lineage)
-    parameters = {"trim_threshold": lineage.experiment.modisco.trim_threshold}
+def experiment_report(making: Making) -> Landing:
+    """The page of one experiment."""
+    lineage = making.lineage
+    stale = out_of_date(lineage)
+    now, before = records(lineage)
+    changes = None if before is None else compare_runs(before, now)
+    summary = summarize(lineage, making.context.instance, lineage_steps(lineage), stale, changed=changes is not None)
 
-    @dg.asset(
-        key=key,
-        deps=[*shown, lineage.key("peaks"), *([] if lineage.motif_file is None else [lineage.motifs_key])],
-        check_specs=lineage.checks(key, "up_to_date", partitioned=False, blocking=False),
-        description="One page to open first: what was found, on how many loci, and where it comes from.",
-        **lineage.spec(
-            STEP,
-            partitioned=False,
-            code_version=lineage.code_version(STEP, sorted(parameters.items()), packages=("memelite",)),
-            kinds={"html"},
-        ),
+    def draw(folder: Path) -> None:
+        write_experiment_report(summary, folder / PAGE)
+        (folder / RECORD).write_bytes(write_record(now))
+        if before is not None and changes is not None:
+            (folder / PREVIOUS).write_bytes(write_record(before))
+            (folder / CHANGES).write_text(changes_page(lineage, changes), encoding="utf-8")
+
+    return Landing(
+        render(draw, PAGE),
+        checks=[up_to_date(making.key, stale)],
+        metadata={
+            "changes": dg.MetadataValue.md(
+                "Nothing was reported before." if changes is None else comparison_markdown(changes)
+            ),
+            "kept_loci": int(summary.ledger.loc[summary.ledger["status"] == KEPT, "n"].sum()),
+            "patterns": sum(len(head.patterns) for head in summary.heads),
+            "report": making.path_for_people(PAGE),
+        },
     )
-    def experiment_report(context: dg.AssetExecutionContext):
-        watch = Stopwatch()
-        with reader_errors():
-            inputs = current_inputs(lineage, key, None)
-            stale = out_of_date(lineage, upstream)
-            now, before = records(lineage)
-            changes = None if before is None else compare_runs(before, now)
-            summary = summarize(lineage, context.instance, steps, stale, changed=changes is not None)
-
-            def draw(folder: Path) -> None:
-                write_experiment_report(summary, folder / PAGE)
-                (folder / RECORD).write_bytes(write_record(now))
-                if before is not None and changes is not None:
-                    (folder / PREVIOUS).write_bytes(write_record(before))
-                    (folder / CHANGES).write_text(changes_page(lineage, changes), encoding="utf-8")
-
-            report = render(draw, PAGE)
-        yield from land(
-            lineage,
-            key,
-            report,
-            stamp=lineage.stamp(STEP, inputs, parameters, "cpu"),
-            watch=watch,
-            checks=[up_to_date(key, stale)],
-            metadata={
-                "changes": dg.MetadataValue.md(
-                    "Nothing was reported before." if changes is None else comparison_markdown(changes)
-                ),
-                "kept_loci": int(summary.ledger.loc[summary.ledger["status"] == KEPT, "n"].sum()),
-                "patterns": sum(len(head.patterns) for head in summary.heads),
-                "report": dg.MetadataValue.path(lineage.store.for_people(tuple(key.path), None, PAGE)),
-            },
-        )
-
-    return experiment_report
 
 
-def out_of_date(lineage: ExperimentLineage, assets: Sequence[dg.AssetsDefinition]) -> list[Freshness]:
-    """The partitions of these assets that are not fresh, but for the report that is being made."""
-    steps = STEP_VERSIONS.keys() - {STEP}
-    keys = [spec.key for asset in assets for spec in asset.specs if spec.key.path[-1] in steps]
+def out_of_date(lineage: ExperimentLineage) -> list[Freshness]:
+    """The partitions that are not fresh, but for the report that is being made."""
+    keys = [key for key in lineage.asset_keys if key.path[-1] != STEP]
     return [cell for cell in Drift(lineage).cells(keys) if not cell.fresh]
 
 
@@ -142,41 +116,28 @@ def changes_page(lineage: ExperimentLineage, changes: RunDifference) -> str:
     return comparison_page(changes, lineage.name, "the report before", "this report", most_loci=KEPT_LOCI)
 
 
-def lineage_steps(lineage: ExperimentLineage, assets: Sequence[dg.AssetsDefinition]) -> list[Step]:
-    """The graph that Dagster has, heads drawn as one box."""
-    experiment = lineage.experiment
+def lineage_steps(lineage: ExperimentLineage) -> list[Step]:
+    """The lineage graph, heads drawn as one box, inputs that experiments share by what they are."""
     files = input_files(lineage)
     notes = {name: _file_names(paths) for name, paths in files.items()}
-    notes["model"] = "1 fold" if len(experiment.model) == 1 else f"{len(experiment.model)} folds"
-    heads = ", ".join(lineage.heads)
-    after: dict[str, dict[str, None]] = {}
-    kinds: dict[str, str] = {}
-    for spec in (spec for asset in assets for spec in asset.specs):
-        name = _step_name(lineage, spec.key)
-        kinds[name] = INPUT if name in files else POOLED if spec.partitions_def is None else BY_CHROMOSOME
-        after.setdefault(name, {}).update(dict.fromkeys(_step_name(lineage, dep.asset_key) for dep in spec.deps))
-        if len(spec.key.path) == 3:
-            notes[name] = heads
-    after[STEP] = dict.fromkeys(_step_name(lineage, key) for key in shown_assets(lineage))
-    kinds[STEP], notes[STEP] = POOLED, "this page"
-    everything = dict.fromkeys([*after, *(name for names in after.values() for name in names)])
-    return [Step(name, kinds.get(name, INPUT), notes.get(name, ""), tuple(after.get(name, ()))) for name in everything]
+    notes["model"] = "1 fold" if len(lineage.experiment.model) == 1 else f"{len(lineage.experiment.model)} folds"
+    notes[STEP] = "this page"
+    found = [Step(name, INPUT, notes[name], ()) for name in files]
+    for row in lineage.steps.values():
+        above = (one.key for key in lineage.keys_of(row) for one in reads_of(lineage, key))
+        note = ", ".join(lineage.heads) if row.per_head else notes.get(row.name, "")
+        kind = BY_CHROMOSOME if row.by_chromosome else POOLED
+        found.append(Step(row.name, kind, note, tuple(dict.fromkeys(_step_name(lineage, key) for key in above))))
+    return found
 
 
 def input_files(lineage: ExperimentLineage) -> dict[str, tuple[Path, ...]]:
     """The experiment's input files by what they are."""
-    experiment = lineage.experiment
-    files: dict[str, tuple[Path, ...]] = {
-        "genome": (experiment.sequences,),
-        "peaks": experiment.loci,
-        "negatives": lineage.background_files,
-        "exclusion_lists": experiment.exclusion_lists,
-        "model": tuple(file.path for file in experiment.model.values()),
-        "motif_database": tuple(
-            dict.fromkeys(path for path in (lineage.motif_file, lineage.marginalize_motif_file) if path is not None)
-        ),
-    }
-    return {name: paths for name, paths in files.items() if paths}
+    files: dict[str, tuple[Path, ...]] = {}
+    for row in lineage.inputs.values():
+        name = row.shared or row.name
+        files[name] = tuple(dict.fromkeys((*files.get(name, ()), *row.files(lineage.experiment))))
+    return files
 
 
 def summarize(

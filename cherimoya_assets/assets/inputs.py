@@ -16,10 +16,11 @@ from dagster import BetaWarning
 
 from cherimoya_assets.analysis.hashing import file_sha256
 from cherimoya_assets.assets.landing import reader_errors
-from cherimoya_assets.assets.lineage import ExperimentLineage, input_key
+from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.versions import Versions
 from cherimoya_assets.errors import InputError
 from cherimoya_assets.reports.markdown_text import markdown_text
+from cherimoya_assets.steps import Input
 
 SHARED_GROUP = "shared_inputs"
 
@@ -28,80 +29,54 @@ DATA_VERSION_TAG = "dagster/data_version"
 
 
 @dataclass(frozen=True)
-class Input:
+class Observed:
     """One observable input. `chroms` is None for a whole; `lineages` are the experiments that read it."""
 
-    paths: tuple[Path, ...]
-    kind: str
+    row: Input
     description: str
     chroms: tuple[str, ...] | None
     lineages: tuple[ExperimentLineage, ...]
+    paths: tuple[Path, ...]
 
 
 def experiment_inputs(lineage: ExperimentLineage) -> list[dg.AssetsDefinition]:
     """Peaks, negatives, exclusion lists and model of one experiment, observable together or alone."""
-    return [_observable(lineage.name, lineage.name, own_inputs(lineage))]
+    own = {key: one for key, one in observed_inputs(lineage).items() if not one.row.shared}
+    return [_observable(lineage.name, lineage.name, own)]
 
 
 def shared_inputs(lineages: Sequence[ExperimentLineage]) -> list[dg.AssetsDefinition]:
     """Genomes and motif databases of all experiments, each once."""
-    inputs: dict[dg.AssetKey, Input] = {}
+    inputs: dict[dg.AssetKey, Observed] = {}
     for lineage in lineages:
-        for key, one in common_inputs(lineage).items():
-            other = inputs.get(key, replace(one, chroms=one.chroms and (), lineages=()))
-            chroms = one.chroms and tuple(dict.fromkeys((*(other.chroms or ()), *one.chroms)))
-            inputs[key] = replace(one, chroms=chroms, lineages=(*other.lineages, lineage))
+        for key, one in observed_inputs(lineage).items():
+            if one.row.shared:
+                other = inputs.get(key, replace(one, chroms=one.chroms and (), lineages=()))
+                chroms = one.chroms and tuple(dict.fromkeys((*(other.chroms or ()), *one.chroms)))
+                inputs[key] = replace(one, chroms=chroms, lineages=(*other.lineages, lineage))
     return [_observable("shared", SHARED_GROUP, inputs)] if inputs else []
 
 
-def own_inputs(lineage: ExperimentLineage) -> dict[dg.AssetKey, Input]:
-    """The inputs that belong to one experiment."""
-    experiment = lineage.experiment
-
-    def intervals(paths: tuple[Path, ...], description: str) -> Input:
-        return Input(paths, "bed", description, lineage.chroms, (lineage,))
-
-    inputs = {
-        lineage.key("peaks"): intervals(experiment.loci, "The loci to attribute: accessible regions or binding sites.")
-    }
-    if lineage.background_files:
-        inputs[lineage.key("negatives")] = intervals(
-            lineage.background_files, "Background loci, into which marginalization inserts motifs."
+def observed_inputs(lineage: ExperimentLineage) -> dict[dg.AssetKey, Observed]:
+    """The inputs of one experiment."""
+    found = {}
+    for key, row in lineage.inputs_by_key.items():
+        paths = lineage.files_of(key)
+        description = row.description.format(
+            files=markdown_text(", ".join(path.name for path in paths)),
+            folds=markdown_text(", ".join(lineage.experiment.model)),
         )
-    if experiment.exclusion_lists:
-        inputs[lineage.key("exclusion_lists")] = intervals(
-            experiment.exclusion_lists, "Regions whose loci are left out (100-bp chunks, as tangermeme does it)."
-        )
-    files = tuple(model.path for model in experiment.model.values())
-    folds = f"Trained model, folds: {markdown_text(', '.join(experiment.model))}."
-    inputs[lineage.key("model")] = Input(files, "pytorch", folds, None, (lineage,))
-    return inputs
+        found[key] = Observed(row, description, lineage.chroms if row.by else None, (lineage,), paths)
+    return found
 
 
-def common_inputs(lineage: ExperimentLineage) -> dict[dg.AssetKey, Input]:
-    """The inputs that experiments can share."""
-    genome = lineage.experiment.sequences
-    described = f"Reference genome {markdown_text(genome.name)}."
-    inputs = {lineage.genome_key: Input((genome,), "fasta", described, lineage.chroms, (lineage,))}
-    for path in (lineage.motif_file, lineage.marginalize_motif_file):
-        if path is not None:
-            described = f"Motif database {markdown_text(path.name)}."
-            inputs[input_key("motif_database", path)] = Input((path,), "meme", described, None, (lineage,))
-    return inputs
-
-
-def input_files(lineage: ExperimentLineage) -> dict[dg.AssetKey, tuple[Path, ...]]:
-    """The files of every input of an experiment, by its key."""
-    return {key: one.paths for key, one in (own_inputs(lineage) | common_inputs(lineage)).items()}
-
-
-def _observable(name: str, group: str, inputs: Mapping[dg.AssetKey, Input]) -> dg.AssetsDefinition:
+def _observable(name: str, group: str, inputs: Mapping[dg.AssetKey, Observed]) -> dg.AssetsDefinition:
     specs = [
         dg.AssetSpec(
             key,
             group_name=group,
             description=one.description,
-            kinds={one.kind},
+            kinds={one.row.kind},
             metadata={"path": dg.MetadataValue.path(", ".join(map(str, one.paths)))},
             partitions_def=None if one.chroms is None else dg.StaticPartitionsDefinition(list(one.chroms)),
         )
@@ -119,7 +94,7 @@ def _observable(name: str, group: str, inputs: Mapping[dg.AssetKey, Input]) -> d
         return dg.multi_observable_source_asset(name=f"{name}__inputs", specs=specs, can_subset=True)(observed)
 
 
-def _observations(key: dg.AssetKey, one: Input) -> Iterator[dg.AssetObservation | dg.ObserveResult]:
+def _observations(key: dg.AssetKey, one: Observed) -> Iterator[dg.AssetObservation | dg.ObserveResult]:
     hashes = []
     for path in one.paths:
         try:

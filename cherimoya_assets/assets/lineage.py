@@ -17,7 +17,6 @@ from typing import Any
 
 import dagster as dg
 from dagster import PreviewWarning
-from pydantic import BaseModel
 
 from cherimoya_assets.analysis.genome import Genome, default_chroms, open_genome
 from cherimoya_assets.analysis.hashing import combined_sha256, file_sha256, file_state
@@ -26,22 +25,15 @@ from cherimoya_assets.experiment import Experiment
 from cherimoya_assets.experiment.model import not_a_partition
 from cherimoya_assets.home import Home
 from cherimoya_assets.resources.storage import AssetStore
-
-STEP_VERSIONS: Mapping[str, int] = {
-    "one_hot_sequences": 1,
-    "attributions": 3,
-    "seqlet_null": 1,
-    "seqlets": 1,
-    "annotated_seqlets": 1,
-    "modisco_patterns": 1,
-    "modisco_report": 1,
-    "marginalization_backgrounds": 1,
-    "marginalization_effects": 3,
-    "marginalization_report": 1,
-    "attribution_tracks": 1,
-    "experiment_report": 1,
-}
-"""Raise a step's number when its code gives other results for the same inputs."""
+from cherimoya_assets.steps import (
+    Input,
+    Step,
+    background_files,
+    inputs_of,
+    marginalize_motifs,
+    marginalizes,
+    steps_of,
+)
 
 PACKAGES = ("cherimoya", "tangermeme", "bpnet-lite", "modisco-lite", "memelite", "torch", "numba", "numpy", "pandas")
 """What a stamp names besides this package and Python."""
@@ -66,21 +58,64 @@ class ExperimentLineage:
         """`[experiment, asset]`, or `[experiment, head, asset]`."""
         return dg.AssetKey([self.name, *parts])
 
+    @cached_property
+    def steps(self) -> dict[str, Step]:
+        """The steps that the experiment has, by name, in the order of the table."""
+        return {row.name: row for row in steps_of(self.experiment)}
+
+    @cached_property
+    def inputs(self) -> dict[str, Input]:
+        """The inputs that the experiment has, by name."""
+        return {row.name: row for row in inputs_of(self.experiment)}
+
+    def step_of(self, key: dg.AssetKey) -> Step:
+        """The row of an asset.
+
+        Raises:
+            ValueError: the experiment has no such asset, or it is an input.
+        """
+        if key.path[0] == self.name and (row := self.steps.get(key.path[-1])) is not None:
+            return row
+        raise ValueError(f"{key.to_user_string()} is not made by a step of {self.name}")
+
+    def keys_of(self, step: Step) -> list[dg.AssetKey]:
+        """The assets of a step, one a head where it has them."""
+        return [self.key(head, step.name) for head in self.heads] if step.per_head else [self.key(step.name)]
+
+    @cached_property
+    def asset_keys(self) -> list[dg.AssetKey]:
+        """Everything that is made, in the order of the table."""
+        return [key for row in self.steps.values() for key in self.keys_of(row)]
+
+    def partitions_of(self, key: dg.AssetKey) -> tuple[str | None, ...]:
+        """The chromosomes of an asset, (None,) of a pooled one."""
+        return self.chroms if self.step_of(key).by_chromosome else (None,)
+
+    def input_key(self, name: str) -> dg.AssetKey:
+        """The key of an input.
+
+        Raises:
+            KeyError: the experiment has no such input.
+        """
+        row = self.inputs[name]
+        return input_key(row.shared, row.files(self.experiment)[0]) if row.shared else self.key(name)
+
+    @cached_property
+    def inputs_by_key(self) -> dict[dg.AssetKey, Input]:
+        """The inputs of the experiment by their keys; a file that is read for two purposes is one."""
+        return {self.input_key(name): row for name, row in self.inputs.items()}
+
+    def files_of(self, key: dg.AssetKey) -> tuple[Path, ...]:
+        """The files of an input."""
+        return self.inputs_by_key[key].files(self.experiment)
+
     @property
     def genome_key(self) -> dg.AssetKey:
-        return input_key("genome", self.experiment.sequences)
+        return self.input_key("genome")
 
     @property
     def motifs_key(self) -> dg.AssetKey:
-        if self.motif_file is None:
-            raise ValueError("this experiment has no motif database")
-        return input_key("motif_database", self.motif_file)
-
-    @property
-    def marginalize_motifs_key(self) -> dg.AssetKey:
-        if self.marginalize_motif_file is None:
-            raise ValueError("this experiment has no motif database")
-        return input_key("motif_database", self.marginalize_motif_file)
+        return self.input_key("motifs")
 
     @property
     def motif_file(self) -> Path | None:
@@ -89,15 +124,15 @@ class ExperimentLineage:
     @property
     def marginalizes(self) -> bool:
         """Whether there are motifs to insert and loci to insert them into."""
-        return self.marginalize_motif_file is not None and bool(self.background_files)
+        return marginalizes(self.experiment)
 
     @property
     def marginalize_motif_file(self) -> Path | None:
-        return self.experiment.marginalize.motifs or self.experiment.motifs
+        return marginalize_motifs(self.experiment)
 
     @property
     def background_files(self) -> tuple[Path, ...]:
-        return self.experiment.marginalize.loci or self.experiment.negatives
+        return background_files(self.experiment)
 
     @property
     def genome(self) -> Genome:
@@ -130,57 +165,46 @@ class ExperimentLineage:
     def store(self) -> AssetStore:
         return AssetStore(self.home.store)
 
-    def code_version(self, step: str, *parameters: object, packages: tuple[str, ...] = ()) -> str:
+    def code_version(self, step: Step) -> str:
         """The step's own number, the part of the experiment that it reads, the libraries that decide its numbers."""
-        parts = [step, str(STEP_VERSIONS[step]), *(f"{name}={package_version(name)}" for name in packages)]
-        parts += [_plain(parameter) for parameter in parameters]
-        return f"{STEP_VERSIONS[step]}.{combined_sha256(*parts)[:12]}"
+        parts = [step.name, str(step.version), *(f"{name}={package_version(name)}" for name in step.packages)]
+        parts += [text for group in step.parameters for text in group.texts(self.experiment)]
+        if step.pools_chroms:
+            parts.append(repr(self.chroms))
+        return f"{step.version}.{combined_sha256(*parts)[:12]}"
 
-    def spec(self, step: str, *, partitioned: bool, code_version: str, kinds: set[str], **extra: Any) -> dict[str, Any]:
-        """The arguments that every asset of the experiment has in common."""
-        arguments: dict[str, Any] = {
-            "group_name": self.name,
-            "code_version": code_version,
-            "kinds": kinds,
-            "tags": {"experiment": self.name, "step": step},
-            "io_manager_key": "store",
-            **extra,
-        }
-        if partitioned:
-            arguments["partitions_def"] = self.partitions
-        return arguments
-
-    def checks(
-        self, key: dg.AssetKey, *names: str, partitioned: bool, blocking: bool = True
-    ) -> list[dg.AssetCheckSpec]:
+    def check_specs(self, step: Step, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         """Check specs of an asset, a result for each chromosome where the asset has them."""
+        partitions = self.partitions if step.by_chromosome else None
+        names = step.checks(self.experiment) if callable(step.checks) else step.checks
         with warnings.catch_warnings():
             # Partitioned checks are a preview in Dagster 1.13; without them one chromosome's pass
             # would hide another's failure. Accepted here, and only here.
             warnings.simplefilter("ignore", PreviewWarning)
             return [
-                dg.AssetCheckSpec(
-                    name, asset=key, blocking=blocking, partitions_def=self.partitions if partitioned else None
-                )
-                for name in names
+                dg.AssetCheckSpec(name, asset=key, blocking=name in names, partitions_def=partitions)
+                for name in (*names, *step.warnings)
             ]
 
     def input_version(self, *paths: Path) -> str:
         """The content version of one input that is made of these files."""
         return combined_sha256(*(file_sha256(path, self.home.cache) for path in paths))
 
-    def stamp(self, step: str, inputs: Mapping[str, str], parameters: Mapping[str, Any], device: str) -> dict[str, Any]:
-        """Where a materialization comes from: enough to make it again."""
+    def stamp(
+        self, step: Step, inputs: Mapping[str, str], more: Mapping[str, Any], device: str = "cpu"
+    ) -> dict[str, Any]:
+        """Where a materialization comes from: enough to make it again. `more` is said beside the parameters."""
         from cherimoya_assets import __version__
 
+        parameters = {**step.parameter_values(self.experiment), **more}
         return {
             "experiment": self.name,
             "experiment_file": str(self.experiment.source),
             "home": str(self.home.root),
-            "step": step,
-            "step_version": STEP_VERSIONS[step],
+            "step": step.name,
+            "step_version": step.version,
             "inputs": dict(inputs),
-            "parameters": {name: _jsonable(value) for name, value in parameters.items()},
+            "parameters": {name: jsonable(value) for name, value in parameters.items()},
             "device": device,
             "packages": {
                 "cherimoya_assets": __version__,
@@ -206,17 +230,6 @@ def package_version(name: str) -> str:
     return version(name)
 
 
-def _plain(parameter: object) -> str:
-    if isinstance(parameter, BaseModel):
-        return parameter.model_dump_json()
-    return repr(parameter)
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, tuple):
-        return list(value)
-    return value
+def jsonable(value: Any) -> Any:
+    """As a stamp records it."""
+    return list(value) if isinstance(value, tuple) else value

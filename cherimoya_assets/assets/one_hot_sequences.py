@@ -7,71 +7,36 @@ import pandas as pd
 from cherimoya_assets.analysis.genome import Genome
 from cherimoya_assets.analysis.loci import KEPT, STATUSES, interleave, loss_ledger, place_windows, read_loci
 from cherimoya_assets.analysis.one_hot import SequenceBlock, one_hot_sequences
-from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors, table
+from cherimoya_assets.assets.landing import check, table
 from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.assets.versions import current_inputs
-
-STEP = "one_hot_sequences"
+from cherimoya_assets.assets.made import Landing, Making
 
 
-def one_hot_sequences_asset(lineage: ExperimentLineage) -> dg.AssetsDefinition:
-    """The asset of one experiment."""
-    experiment, key = lineage.experiment, lineage.key(STEP)
-    deps = [lineage.genome_key, lineage.key("peaks")]
-    if experiment.exclusion_lists:
-        deps.append(lineage.key("exclusion_lists"))
-
-    @dg.asset(
-        key=key,
-        deps=deps,
-        check_specs=lineage.checks(key, "matches_genome", "every_locus_accounted_for", partitioned=True),
-        description="One-hot windows around the loci of a chromosome, with the locus table and the loss ledger.",
-        **lineage.spec(
-            STEP,
-            partitioned=True,
-            code_version=lineage.code_version(STEP, experiment.in_window, packages=("tangermeme",)),
-            kinds={"numpy"},
-        ),
+def one_hot_sequences_(making: Making) -> Landing:
+    """The windows of one chromosome."""
+    lineage, key = making.lineage, making.key
+    loci = placed_loci(lineage)
+    loci = loci[loci["chrom"] == making.chrom]
+    block = one_hot_sequences(lineage.genome, loci, making.chrom, making.experiment.in_window)
+    ledger = loss_ledger(block.loci)
+    counts = {status: int(ledger.loc[ledger["status"] == status, "n"].sum()) for status in STATUSES}
+    accounted = (
+        list(block.loci["locus_id"]) == list(loci["locus_id"])
+        and sum(counts.values()) == len(loci)
+        and counts[KEPT] == len(block.one_hot)
     )
-    def one_hot_sequences_(context: dg.AssetExecutionContext):
-        watch, chrom = Stopwatch(), context.partition_key
-        with reader_errors():
-            inputs = current_inputs(lineage, key, chrom)
-            loci = placed_loci(lineage)
-            loci = loci[loci["chrom"] == chrom]
-            block = one_hot_sequences(lineage.genome, loci, chrom, experiment.in_window)
-            ledger = loss_ledger(block.loci)
-            counts = {status: int(ledger.loc[ledger["status"] == status, "n"].sum()) for status in STATUSES}
-        accounted = (
-            list(block.loci["locus_id"]) == list(loci["locus_id"])
-            and sum(counts.values()) == len(loci)
-            and counts[KEPT] == len(block.one_hot)
-        )
-        yield from land(
-            lineage,
-            key,
-            block,
-            stamp=lineage.stamp(STEP, inputs, {"in_window": experiment.in_window}, "cpu"),
-            watch=watch,
-            checks=[
-                matches_genome(key, block, lineage.genome),
-                check(
-                    key,
-                    "every_locus_accounted_for",
-                    accounted,
-                    f"{len(loci)} loci = " + " + ".join(f"{n} {status}" for status, n in counts.items()),
-                ),
-            ],
-            metadata={
-                "dagster/partition_row_count": counts[KEPT],
-                "loci": len(block.loci),
-                **{f"lost_{status.replace(' ', '_')}": n for status, n in counts.items() if status != KEPT},
-                "loss_ledger": table(ledger, rows=len(ledger)),
-            },
-            preview=block.loci,
-        )
-
-    return one_hot_sequences_
+    told = f"{len(loci)} loci = " + " + ".join(f"{n} {status}" for status, n in counts.items())
+    return Landing(
+        block,
+        checks=[matches_genome(key, block, lineage.genome), making.check("every_locus_accounted_for", accounted, told)],
+        metadata={
+            "dagster/partition_row_count": counts[KEPT],
+            "loci": len(block.loci),
+            **{f"lost_{status.replace(' ', '_')}": n for status, n in counts.items() if status != KEPT},
+            "loss_ledger": table(ledger, rows=len(ledger)),
+        },
+        preview=block.loci,
+    )
 
 
 def placed_loci(lineage: ExperimentLineage) -> pd.DataFrame:

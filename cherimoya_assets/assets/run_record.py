@@ -12,14 +12,13 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
+from cherimoya_assets import steps
 from cherimoya_assets.analysis.attributions import AttributionBlock
 from cherimoya_assets.analysis.pattern_summary import summarize_patterns
 from cherimoya_assets.analysis.run_comparison import RecordedAttributions, RecordedHead, RecordedPattern, RunRecord
-from cherimoya_assets.assets.lineage import STEP_VERSIONS, ExperimentLineage
+from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.experiment.model import Head
 from cherimoya_assets.resources.storage import Manifest
-
-INPUTS = ("genome", "peaks", "negatives", "exclusion_lists", "model", "motif_database")
 
 RECORD, PREVIOUS = "run_record.npz", "previous_run_record.npz"
 """The records that an experiment's report keeps: of what it shows, and of what it showed before that changed."""
@@ -40,6 +39,7 @@ def record_run(lineage: ExperimentLineage, most_loci: int | None = None) -> RunR
     Raises:
         StorageError: something that is stored is damaged.
     """
+    observed = {row.shared or row.name for row in steps.INPUTS}
     heads = {head: found for head in get_args(Head) if (found := _head(lineage, head, most_loci)) is not None}
     inputs: dict[str, str] = {}
     parameters: dict[str, str] = {}
@@ -47,7 +47,7 @@ def record_run(lineage: ExperimentLineage, most_loci: int | None = None) -> RunR
     for step, manifest in _manifests(lineage):
         stamp = manifest.stamp
         for name, version in stamp.get("inputs", {}).items():
-            if name.partition("[")[0].partition(" ")[0] in INPUTS:
+            if name.partition("[")[0].partition(" ")[0] in observed:
                 inputs[name] = version
         for name, value in stamp.get("parameters", {}).items():
             # A dict is what was measured on the way; the head is no choice of the experiment's.
@@ -91,9 +91,7 @@ def _attributions(block: AttributionBlock, most_loci: int | None) -> RecordedAtt
 def _manifests(lineage: ExperimentLineage) -> Iterator[tuple[str, Manifest]]:
     """Everything that is stored but the experiment's report, which holds this very record."""
     store = lineage.store
-    for step in STEP_VERSIONS:
-        if step == "experiment_report":
-            continue
+    for step in (row.name for row in steps.STEPS if row.name != "experiment_report"):
         for key in ((lineage.name, step), *((lineage.name, head, step) for head in get_args(Head))):
             for partition in store.partitions(key):
                 manifest: Any = store.manifest(key, partition)

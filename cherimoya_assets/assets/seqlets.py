@@ -5,99 +5,45 @@ that pools every chromosome, and each chromosome is called against it. Calling e
 instead changes one seqlet in six on the demo.
 """
 
+from collections.abc import Mapping
+
 import dagster as dg
 
 from cherimoya_assets.analysis.attributions import AttributionBlock
 from cherimoya_assets.analysis.genome import Genome
 from cherimoya_assets.analysis.seqlets import SeqletNull, SeqletTable, call_seqlets, seqlet_null
-from cherimoya_assets.assets.landing import Stopwatch, check, land, reader_errors
-from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.assets.versions import current_inputs
-
-NULL, STEP = "seqlet_null", "seqlets"
-
-PACKAGES = ("tangermeme", "numba")
+from cherimoya_assets.assets.landing import check
+from cherimoya_assets.assets.made import Landing, Making
 
 
-def seqlet_null_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefinition:
+def seqlet_null_(making: Making, attributions: Mapping[str, AttributionBlock]) -> Landing:
     """The null of one head, from the attributions of every chromosome."""
-    key, source = lineage.key(head, NULL), lineage.key(head, "attributions")
-    max_seqlet_len = lineage.experiment.seqlets.max_seqlet_len
-
-    @dg.asset(
-        key=key,
-        ins={"attributions": dg.AssetIn(source, partition_mapping=dg.AllPartitionMapping(), metadata={"pooled": True})},
-        description=f"Distribution of {head} attribution values over all chromosomes: what p-values are relative to.",
-        **lineage.spec(
-            NULL,
-            partitioned=False,
-            # Pooled over other chromosomes it is another null, also where one was only taken away.
-            code_version=lineage.code_version(NULL, max_seqlet_len, lineage.chroms, packages=PACKAGES),
-            kinds={"numpy"},
-        ),
+    projected = [attributions[chrom].projected for chrom in making.lineage.chroms]
+    null = seqlet_null(projected, max_seqlet_len=making.experiment.seqlets.max_seqlet_len)
+    return Landing(
+        null,
+        metadata={"values": null.n_values, "bin_width": float(null.bin_width), "smallest": float(null.xmin)},
+        stamped={"n_bins": null.n_bins},
     )
-    def seqlet_null_(context: dg.AssetExecutionContext, attributions: dict):
-        watch = Stopwatch()
-        with reader_errors():
-            inputs = current_inputs(lineage, key, None)
-            null = seqlet_null(
-                [attributions[chrom].projected for chrom in lineage.chroms], max_seqlet_len=max_seqlet_len
-            )
-        yield from land(
-            lineage,
-            key,
-            null,
-            stamp=lineage.stamp(NULL, inputs, {"max_seqlet_len": max_seqlet_len, "n_bins": null.n_bins}, "cpu"),
-            watch=watch,
-            metadata={"values": null.n_values, "bin_width": float(null.bin_width), "smallest": float(null.xmin)},
-        )
-
-    return seqlet_null_
 
 
-def seqlets_asset(lineage: ExperimentLineage, head: str) -> dg.AssetsDefinition:
+def seqlets(making: Making, attributions: AttributionBlock, null: SeqletNull) -> Landing:
     """The seqlets of one head."""
-    key, source, null_key = lineage.key(head, STEP), lineage.key(head, "attributions"), lineage.key(head, NULL)
-    parameters = lineage.experiment.seqlets
-
-    @dg.asset(
-        key=key,
-        ins={"attributions": dg.AssetIn(source), "null": dg.AssetIn(null_key)},
-        deps=[lineage.genome_key],
-        check_specs=lineage.checks(key, "in_window", "matches_genome", partitioned=True),
-        description=f"Spans of high {head} attribution, in genome coordinates, with p-values against the pooled null.",
-        **lineage.spec(
-            STEP,
-            partitioned=True,
-            code_version=lineage.code_version(STEP, parameters, packages=PACKAGES),
-            kinds={"pandas"},
-        ),
+    found = call_seqlets(attributions, null, **making.parameters)
+    n, key = len(found.table), making.key
+    return Landing(
+        found,
+        checks=[
+            in_window(key, found, attributions),
+            matches_genome(key, found, attributions, making.lineage.genome),
+        ],
+        metadata={
+            "dagster/partition_row_count": n,
+            "seqlets_per_locus": n / len(attributions.scores) if len(attributions.scores) else 0.0,
+            "mean_length": float((found.table["end"] - found.table["start"]).mean()) if n else 0.0,
+        },
+        preview=found.table,
     )
-    def seqlets(context: dg.AssetExecutionContext, attributions: AttributionBlock, null: SeqletNull):
-        watch, chrom = Stopwatch(), context.partition_key
-        with reader_errors():
-            inputs = current_inputs(lineage, key, chrom)
-            found = call_seqlets(attributions, null, **parameters.model_dump())
-        n = len(found.table)
-        yield from land(
-            lineage,
-            key,
-            found,
-            stamp=lineage.stamp(STEP, inputs, parameters.model_dump(), "cpu"),
-            watch=watch,
-            checks=[
-                in_window(key, found, attributions),
-                matches_genome(key, found, attributions, lineage.genome),
-            ],
-            metadata={
-                "dagster/partition_row_count": n,
-                "seqlets_per_locus": n / len(attributions.scores) if len(attributions.scores) else 0.0,
-                "mean_length": float((found.table["end"] - found.table["start"]).mean()) if n else 0.0,
-            },
-            preview=found.table,
-        )
-
-    return seqlets
 
 
 def in_window(key: dg.AssetKey, seqlets: SeqletTable, attributions: AttributionBlock) -> dg.AssetCheckResult:

@@ -1,19 +1,19 @@
 """What every partition of every asset is made from, and which versions of it there are now.
 
-What belongs here: the one list of what a step reads. An asset stamps its materialization with it, automation asks
-whether a stamp still holds, `drift` says why it does not, so that all three mean the same. What does not: how a version
-is made of a file (`analysis/input_versions.py`) or of a stored value (`resources/storage.py`).
+What belongs here: what the rows of `steps.py` read, for one experiment. An asset stamps its materialization with it,
+automation asks whether a stamp still holds, `drift` says why it does not, so that all three mean the same. What does
+not: how a version is made of a file (`analysis/input_versions.py`) or of a stored value (`resources/storage.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import dagster as dg
 
+from cherimoya_assets import steps
 from cherimoya_assets.analysis.genome import Genome
 from cherimoya_assets.analysis.hashing import combined_sha256
 from cherimoya_assets.analysis.input_versions import (
@@ -24,21 +24,12 @@ from cherimoya_assets.analysis.input_versions import (
     region_versions,
 )
 from cherimoya_assets.analysis.models import SequenceModel
-from cherimoya_assets.assets.lineage import ExperimentLineage, input_key
+from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.errors import InputError
 from cherimoya_assets.resources.storage import Held, Manifest
 
-ORDER, ELSEWHERE, CONTIGS = "order", "elsewhere", "contigs"
-"""What is read of an input besides its chromosomes: the order of its rows, how many lie on chromosomes that are not
-selected, the names and sizes of the contigs."""
-
 OR = " or "
 """Between two versions of one input, where what is pooled was not all made of the same."""
-
-BY_CHROMOSOME = frozenset(
-    {"one_hot_sequences", "attributions", "seqlets", "annotated_seqlets", "marginalization_effects"}
-)
-"""The steps that have a partition for each chromosome."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +62,8 @@ class Versions:
     def __init__(self, lineage: ExperimentLineage) -> None:
         self.lineage = lineage
         self._stored: dict[tuple[dg.AssetKey, str | None], Held] = {}
+        self._loci_looked_at: dict[dg.AssetKey, LociVersions] = {}
+        self._regions_looked_at: dict[dg.AssetKey, Mapping[str, str]] = {}
 
     def inputs(self, key: dg.AssetKey, partition: str | None) -> dict[str, str]:
         """What a partition of an asset (None: of a pooled one) would be made from now, by the names of its stamp.
@@ -119,20 +112,24 @@ class Versions:
         return self._stored[cell]
 
     def by_chromosome(self, key: dg.AssetKey) -> Mapping[str, str] | None:
-        """The versions of an input that has one for each chromosome; None for one that is a whole."""
-        lineage = self.lineage
-        if key == lineage.genome_key:
-            return self._contigs
-        if key == lineage.key("peaks"):
-            return self._peaks.chroms
-        if key == lineage.key("negatives"):
-            return self._negatives.chroms
-        return self._exclusion if key == lineage.key("exclusion_lists") else None
+        """The versions of an input that has one for each chromosome; None for one that is a whole.
+
+        Raises:
+            KeyError: the experiment has no such input.
+        """
+        match self.lineage.inputs_by_key[key].by:
+            case steps.CONTIGS:
+                return self._contigs
+            case steps.LOCI:
+                return self._loci(key).chroms
+            case steps.REGIONS:
+                return self._regions(key)
+        return None
 
     def whole(self, key: dg.AssetKey) -> str:
         """The version of an input that is a whole: the model, a motif database."""
         try:
-            return self.lineage.input_version(*input_paths(self.lineage, key))
+            return self.lineage.input_version(*self.lineage.files_of(key))
         except OSError as error:
             raise InputError(
                 f"{error.filename}: cannot be read ({error.strerror}). Restore it or mend the experiment file."
@@ -141,10 +138,13 @@ class Versions:
     def _observed(self, source: Source) -> str:
         if source.partition is not None:
             return (self.by_chromosome(source.key) or {}).get(source.partition, "")
-        if source.aspect == CONTIGS:
-            return contigs_version(self._genome)
-        if source.aspect:
-            return self._negatives.order if source.aspect == ORDER else self._peaks.elsewhere
+        match source.aspect:
+            case steps.CONTIGS:
+                return contigs_version(self._genome)
+            case steps.ORDER:
+                return self._loci(source.key).order
+            case steps.ELSEWHERE:
+                return self._loci(source.key).elsewhere
         return self.whole(source.key)
 
     @cached_property
@@ -155,17 +155,17 @@ class Versions:
     def _contigs(self) -> Mapping[str, str]:
         return contig_versions(self._genome, self.lineage.home.cache)
 
-    @cached_property
-    def _peaks(self) -> LociVersions:
-        return loci_versions(self.lineage.experiment.loci, self.lineage.chroms, self.lineage.home.cache)
+    def _loci(self, key: dg.AssetKey) -> LociVersions:
+        if key not in self._loci_looked_at:
+            found = loci_versions(self.lineage.files_of(key), self.lineage.chroms, self.lineage.home.cache)
+            self._loci_looked_at[key] = found
+        return self._loci_looked_at[key]
 
-    @cached_property
-    def _negatives(self) -> LociVersions:
-        return loci_versions(self.lineage.background_files, self.lineage.chroms, self.lineage.home.cache)
-
-    @cached_property
-    def _exclusion(self) -> Mapping[str, str]:
-        return region_versions(self.lineage.experiment.exclusion_lists, self.lineage.chroms, self.lineage.home.cache)
+    def _regions(self, key: dg.AssetKey) -> Mapping[str, str]:
+        if key not in self._regions_looked_at:
+            found = region_versions(self.lineage.files_of(key), self.lineage.chroms, self.lineage.home.cache)
+            self._regions_looked_at[key] = found
+        return self._regions_looked_at[key]
 
 
 def current_inputs(lineage: ExperimentLineage, key: dg.AssetKey, partition: str | None) -> dict[str, str]:
@@ -188,7 +188,7 @@ def changed_inputs(now: Versions, key: dg.AssetKey, partition: str | None, input
         if now.version(source) != inputs.get(source.name):
             if source.observed:
                 named = Source(source.key, observed=True).name
-                changed.append(f"{named} {', '.join(map(str, input_paths(now.lineage, source.key)))}")
+                changed.append(f"{named} {', '.join(map(str, now.lineage.files_of(source.key)))}")
             else:
                 changed.append(source.name)
     return list(dict.fromkeys(changed))
@@ -199,94 +199,57 @@ def loaded_version(lineage: ExperimentLineage, models: Mapping[str, SequenceMode
     return combined_sha256(*(models[fold].fingerprint for fold in lineage.experiment.model))
 
 
-def input_paths(lineage: ExperimentLineage, key: dg.AssetKey) -> tuple[Path, ...]:
-    """The files of an input of the experiment, each once."""
-    experiment = lineage.experiment
-    if key == lineage.genome_key:
-        return (experiment.sequences,)
-    match key.path[-1]:
-        case "peaks":
-            return experiment.loci
-        case "negatives":
-            return lineage.background_files
-        case "exclusion_lists":
-            return experiment.exclusion_lists
-        case "model":
-            return tuple(file.path for file in experiment.model.values())
-    databases = dict.fromkeys(p for p in (lineage.motif_file, lineage.marginalize_motif_file) if p is not None)
-    return tuple(path for path in databases if input_key("motif_database", path) == key)
-
-
 def sources(lineage: ExperimentLineage, key: dg.AssetKey, partition: str | None) -> tuple[Source, ...]:
     """What a partition of an asset is made from, one step up.
 
     Raises:
         ValueError: the experiment has no such asset, or it is an input.
     """
-    head, here, everywhere = key.path[1], (partition,), lineage.chroms
-    genome, peaks, negatives = lineage.genome_key, lineage.key("peaks"), lineage.key("negatives")
-
-    def stored(*parts: str, on: Sequence[str | None] = (None,)) -> list[Source]:
-        return [Source(lineage.key(*parts), chrom) for chrom in on]
-
-    def observed(of: dg.AssetKey, on: Sequence[str | None] = (None,), aspect: str = "") -> list[Source]:
-        return [Source(of, chrom, aspect, observed=True) for chrom in on]
-
-    def exclusion(on: Sequence[str | None]) -> list[Source]:
-        return observed(lineage.key("exclusion_lists"), on) if lineage.experiment.exclusion_lists else []
-
-    def motifs() -> list[Source]:
-        return [] if lineage.motif_file is None else observed(lineage.motifs_key)
-
-    match key.path[-1]:
-        case "one_hot_sequences":
-            found = observed(genome, here) + observed(peaks, here) + exclusion(here)
-        case "attributions":
-            found = stored("one_hot_sequences", on=here) + observed(lineage.key("model"))
-        case "seqlet_null":
-            found = stored(head, "attributions", on=everywhere)
-        case "seqlets":
-            found = stored(head, "attributions", on=here) + stored(head, "seqlet_null") + observed(genome, here)
-        case "annotated_seqlets":
-            found = stored(head, "seqlets", on=here) + observed(genome, here) + motifs()
-        case "modisco_patterns":
-            found = stored(head, "attributions", on=everywhere) + observed(genome, everywhere)
-            found += observed(peaks, everywhere)
-        case "modisco_report":
-            found = stored(head, "modisco_patterns") + motifs()
-        case "attribution_tracks":
-            named = "seqlets" if lineage.motif_file is None else "annotated_seqlets"
-            found = stored(head, "attributions", on=everywhere) + stored(head, named, on=everywhere)
-            found += stored(head, "modisco_patterns")
-            found += observed(genome, everywhere) + observed(genome, aspect=CONTIGS)
-        case "marginalization_backgrounds":
-            found = observed(negatives, everywhere) + observed(genome, everywhere) + exclusion(everywhere)
-            if not lineage.experiment.marginalize.shuffle:
-                # The first rows of the file are taken then.
-                found += observed(negatives, aspect=ORDER)
-        case "marginalization_effects":
-            found = stored("marginalization_backgrounds") + observed(lineage.key("model")) + observed(genome, here)
-            found += observed(lineage.marginalize_motifs_key)
-        case "marginalization_report":
-            found = stored("marginalization_effects", on=everywhere) + observed(lineage.marginalize_motifs_key)
-        case "experiment_report":
-            found = []
-            for shown in shown_assets(lineage):
-                by_chromosome = shown.path[-1] in BY_CHROMOSOME
-                found += stored(*shown.path[1:], on=everywhere if by_chromosome else (None,))
-            found += observed(peaks, everywhere) + observed(peaks, aspect=ELSEWHERE) + motifs()
-        case _:
-            raise ValueError(f"{key.to_user_string()} is not made by a step of {lineage.name}")
+    found: list[Source] = []
+    for one in reads_of(lineage, key):
+        if one.aspect or one.of == steps.WHOLE:
+            chroms: tuple[str | None, ...] = (None,)
+        else:
+            chroms = (partition,) if one.of == steps.HERE else lineage.chroms
+        if not one.observed and not lineage.step_of(one.key).by_chromosome:
+            chroms = (None,)
+        found += [Source(one.key, chrom, one.aspect, one.observed) for chrom in chroms]
     return tuple(found)
 
 
-def shown_assets(lineage: ExperimentLineage) -> list[dg.AssetKey]:
-    """The assets that the experiment's report shows or links to."""
-    keys = [lineage.key("one_hot_sequences")]
-    of_a_head = ["attributions", "seqlets", "modisco_patterns", "modisco_report", "attribution_tracks"]
-    if lineage.motif_file is not None:
-        of_a_head.append("annotated_seqlets")
-    keys += [lineage.key(head, step) for head in lineage.heads for step in of_a_head]
-    if lineage.marginalizes:
-        keys += [lineage.key("marginalization_effects"), lineage.key("marginalization_report")]
-    return keys
+@dataclass(frozen=True)
+class ReadOf:
+    """A row's `Read`, of this experiment: the very asset or input, and how it is given to the step's function."""
+
+    key: dg.AssetKey
+    of: str
+    given: str
+    aspect: str
+    observed: bool
+
+
+def reads_of(lineage: ExperimentLineage, key: dg.AssetKey) -> tuple[ReadOf, ...]:
+    """What an asset is made from, one step up.
+
+    Raises:
+        ValueError: the experiment has no such asset, or it is an input.
+    """
+    row, experiment = lineage.step_of(key), lineage.experiment
+    found: list[ReadOf] = []
+    for one in row.reads:
+        if one.when is not None and not one.when(experiment):
+            continue
+        if one.names == (steps.SHOWN,):
+            keys = [k for shown in lineage.steps.values() if shown.shown for k in lineage.keys_of(shown)]
+            found += [ReadOf(k, one.of, "", "", observed=False) for k in keys]
+            continue
+        name = next((name for name in one.names if name in lineage.steps or name in lineage.inputs), None)
+        if name in lineage.inputs:
+            found.append(ReadOf(lineage.input_key(name), one.of, one.given, one.aspect, observed=True))
+        elif name is not None:
+            # Of the same head; what has no heads itself reads those of all.
+            keys = lineage.keys_of(lineage.steps[name])
+            if row.per_head and lineage.steps[name].per_head:
+                keys = [k for k in keys if k.path[1] == key.path[1]]
+            found += [ReadOf(k, one.of, one.given, one.aspect, observed=False) for k in keys]
+    return tuple(found)

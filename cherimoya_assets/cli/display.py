@@ -17,6 +17,7 @@ from rich.text import Text
 
 from cherimoya_assets.printable import printable
 from cherimoya_assets.progress import Advance, duration
+from cherimoya_assets.steps import step
 
 if TYPE_CHECKING:
     from dagster import AssetKey
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 15.0
 BAR_WIDTH = 24
 ALL = "all"
-
-UNITS = {"attributions": "loci", "marginalization_effects": "backgrounds"}
-"""What the assets that tell their progress count."""
 
 
 @dataclass
@@ -130,11 +128,11 @@ class Display:
     def _lines(self) -> list[Text]:
         """The run at work, and all chromosomes of the stage where there are several."""
         # Drawn from a thread of its own: the state is read once.
-        lines, advance, step = [], self._advance, self._step
+        lines, advance, working = [], self._advance, self._step
         if advance is not None:
             lines.append(self._working(advance))
-        elif step:
-            lines.append(self._starting(step))
+        elif working:
+            lines.append(self._starting(working))
         if len(self._partitions) > 1:
             fraction, seconds = self._fraction(), self.clock() - self._began["stage"]
             left = f"{duration(seconds / fraction - seconds)} left" if fraction > 0 else ""
@@ -142,12 +140,12 @@ class Display:
             lines.append(self._line(ALL, self._bar(fraction), count, left, style="bold"))
         return lines
 
-    def _starting(self, step: str) -> Text:
+    def _starting(self, working: str) -> Text:
         name, seconds = self._now, duration(self.clock() - self._began["step"])
-        return self._line(name or step, Text(step if name else "", style="cyan"), seconds)
+        return self._line(name or working, Text(working if name else "", style="cyan"), seconds)
 
     def _working(self, advance: Advance) -> Text:
-        amount = f"{advance.done:,}/{advance.total:,} {UNITS.get(advance.asset, '')}".rstrip()
+        amount = f"{advance.done:,}/{advance.total:,} {step(advance.asset).unit}".rstrip()
         left = "" if advance.eta is None else f"{duration(advance.eta)} left"
         return self._line(self._now or "", self._bar(self._reached), amount, f"{advance.rate:.2f}/s", left)
 
@@ -184,19 +182,16 @@ class Display:
 
 def key_fact(key: AssetKey, metadata: Mapping[str, Any]) -> str:
     """The one number of a materialization that is worth a word on a line; empty where there is none."""
-    step, head = key.path[-1], key.path[1]
+    row, head = step(key.path[-1]), key.path[1]
     rows = number(metadata, "dagster/partition_row_count")
-    if step == "one_hot_sequences" and rows is not None:
+    if row.name == "one_hot_sequences" and rows is not None:
         lost = (number(metadata, "loci") or rows) - rows
         return ("1 locus" if rows == 1 else f"{rows:,} loci") + (f" ({lost:,} lost)" if lost else "")
-    if step == "attributions" and (rate := number(metadata, "loci_per_second")):
+    if row.name == "attributions" and (rate := number(metadata, "loci_per_second")):
         return f"{rate:.2f} loci/s"
-    if step == "seqlets" and rows is not None:
-        return _count(rows, f"{head} seqlet")
-    if step == "marginalization_effects" and (backgrounds := number(metadata, "backgrounds")) is not None:
-        return _count(backgrounds, "background")
-    if step == "modisco_patterns" and (patterns := number(metadata, "patterns")) is not None:
-        return _count(patterns, "pattern")
+    counted, noun = row.fact
+    if counted and (n := number(metadata, counted)) is not None:
+        return _count(n, noun.format(head=head))
     return ""
 
 

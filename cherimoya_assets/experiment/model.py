@@ -109,7 +109,11 @@ class ModelFile(Section):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
-class SeqletParameters(Section):
+class StepParameters(Section):
+    """Parameters of a step, which cherimoya has a JSON file for."""
+
+
+class SeqletParameters(StepParameters):
     """As in `cherimoya seqlets`."""
 
     threshold: Probability = 0.01
@@ -124,7 +128,7 @@ class SeqletParameters(Section):
         return self
 
 
-class AnnotationParameters(Section):
+class AnnotationParameters(StepParameters):
     """As in cherimoya's annotation step, which is tomtom-lite's `ttl`."""
 
     n_score_bins: Positive = 100
@@ -135,7 +139,7 @@ class AnnotationParameters(Section):
     n_jobs: int = -1
 
 
-class ModiscoParameters(Section):
+class ModiscoParameters(StepParameters):
     """As in `modisco motifs` and `modisco report`; `random_state` is the seed that draws loci when the cap bites."""
 
     n_seqlets: Positive = 100_000
@@ -152,7 +156,7 @@ class ModiscoParameters(Section):
     n_examples: Positive = 10
 
 
-class MarginalizeParameters(Section):
+class MarginalizeParameters(StepParameters):
     """As in `cherimoya marginalize`, but `shuffle` is on: the first loci of a file are its first chromosome's."""
 
     loci: Annotated[tuple[Path, ...], AfterValidator(_at_least_one)] | None = None

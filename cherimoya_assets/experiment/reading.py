@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from cherimoya_assets.errors import ExperimentError, Problems
 from cherimoya_assets.experiment.cherimoya_json import section_from_json, translate
-from cherimoya_assets.experiment.model import Experiment
+from cherimoya_assets.experiment.model import Experiment, StepParameters
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -27,7 +27,12 @@ PATH_KEYS = ("sequences", "loci", "negatives", "exclusion_lists", "motifs")
 MOST_PROBLEMS = 50
 """A file of something else is wrong in every key."""
 
-SECTIONS = ("seqlets", "annotation", "modisco", "marginalize")
+SECTIONS = tuple(
+    name
+    for name, field in Experiment.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, StepParameters)
+)
+"""What may also be the path of cherimoya's JSON file for a step."""
 
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 LONGEST_NUMBER = 100

@@ -36,9 +36,6 @@ from cherimoya_assets.reports.folder import copy_report
 from cherimoya_assets.reports.marginalization import write_bpnetlite_layout
 from cherimoya_assets.resources.storage import Manifest
 
-PARTITIONED = ("attributions", "seqlets", "annotated_seqlets", "marginalization_effects")
-"""Assets by chromosome among those that are exported."""
-
 
 @dataclass(frozen=True)
 class Exported:
@@ -131,7 +128,7 @@ class _Head:
 
     def absent(self, key: dg.AssetKey) -> list[str]:
         """The chromosomes (or "all chromosomes") that are not stored of an asset."""
-        cells = self.lineage.chroms if key.path[-1] in PARTITIONED else (None,)
+        cells = self.lineage.partitions_of(key)
         return [cell or "all chromosomes" for cell in cells if self._manifest(key, cell) is None]
 
     def description(self, items: Sequence[_Item], hashes: Mapping[str, str]) -> dict[str, Any]:

@@ -14,24 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cherimoya_assets import steps
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.resources.layout import DATA_FOLDER, UNNAMED
 
 FORMAT = 1
 
-STORED_TYPES: Mapping[str, str] = {
-    "SequenceBlock": "cherimoya_assets.analysis.one_hot",
-    "AttributionBlock": "cherimoya_assets.analysis.attributions",
-    "AttributionChunk": "cherimoya_assets.analysis.attribution_chunks",
-    "SeqletNull": "cherimoya_assets.analysis.seqlets",
-    "SeqletTable": "cherimoya_assets.analysis.seqlets",
-    "AnnotatedSeqlets": "cherimoya_assets.analysis.annotation",
-    "ModiscoPatterns": "cherimoya_assets.analysis.modisco",
-    "Backgrounds": "cherimoya_assets.analysis.marginalization",
-    "EffectTable": "cherimoya_assets.analysis.marginalization",
-    "Report": "cherimoya_assets.reports.folder",
-}
-"""The types that a manifest may name. A closed list: a manifest can never make us import something else."""
+CHUNK = "cherimoya_assets.analysis.attribution_chunks:AttributionChunk"
+"""Stored while attributions are made; no step's value."""
+
+
+def stored_types() -> dict[str, str]:
+    """The types that a manifest may name, with their modules: a manifest can never make us import something else."""
+    places = (place.partition(":") for place in (CHUNK, *(step.stored for step in steps.STEPS)))
+    return {name: module for module, _, name in places}
+
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -90,7 +87,7 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
         files = tuple(StoredFile(**file) for file in raw["files"])
         manifest = Manifest(raw["kind"], raw["version"], raw["folder"], files, dict(raw["stamp"]))
         ours = (
-            manifest.kind in STORED_TYPES
+            manifest.kind in stored_types()
             and isinstance(manifest.version, str)
             and DATA_FOLDER.fullmatch(manifest.folder) is not None
             and all(_is_inside(file.name) and SHA256.fullmatch(file.sha256) is not None for file in files)

@@ -50,7 +50,6 @@ from cherimoya_assets.resources.layout import (
 )
 from cherimoya_assets.resources.local_disk import LocalDisk
 from cherimoya_assets.resources.manifest import (
-    STORED_TYPES,
     Manifest,
     content_version,
     different_files,
@@ -58,6 +57,7 @@ from cherimoya_assets.resources.manifest import (
     manifest_text,
     parse_manifest,
     read_manifest,
+    stored_types,
 )
 from cherimoya_assets.resources.object_store import ObjectStore
 from cherimoya_assets.resources.scratch import Scratch
@@ -155,8 +155,8 @@ class AssetStore:
             StorageError: the disk is full or read-only.
         """
         kind = type(value).__name__
-        if kind not in STORED_TYPES:
-            raise TypeError(f"{kind} is not a stored type; STORED_TYPES lists them")
+        if kind not in stored_types():
+            raise TypeError(f"{kind} is not a stored type; no step stores it")
         with _disk_in_a_sentence(self.root):
             return self._stage(value, kind, stamp or {})
 
@@ -403,7 +403,7 @@ def _read(folder: Path, manifest: Manifest, where: str) -> Any:
             f"{where}/{file.name}: sha256 {found[:12]}... is not the recorded {file.sha256[:12]}...: "
             "the file is damaged or foreign. Materialize it again."
         )
-    kind = getattr(importlib.import_module(STORED_TYPES[manifest.kind]), manifest.kind)
+    kind = getattr(importlib.import_module(stored_types()[manifest.kind]), manifest.kind)
     try:
         value = kind.read(folder)
     except (ValueError, KeyError, TypeError, BadZipFile, EOFError) as error:

@@ -61,7 +61,7 @@ def stored_experiment(folder: Path, changes: Mapping[str, object] | None = None)
 
 def put(lineage: ExperimentLineage, parts: tuple[str, ...], value, chrom: str | None = None, device: str = "cpu"):
     """Store one value as its asset would."""
-    stamp = lineage.stamp(parts[-1], {}, {"attr_window": ATTR_WINDOW, "report": {"measured": 1.0}}, device)
+    stamp = lineage.stamp(lineage.steps[parts[-1]], {}, {"report": {"measured": 1.0}}, device)
     lineage.store.commit(lineage.store.stage(value, stamp), tuple(lineage.key(*parts).path), chrom)
 
 

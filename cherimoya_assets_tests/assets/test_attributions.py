@@ -10,7 +10,6 @@ from cherimoya_assets.analysis import attributions as analysis
 from cherimoya_assets.analysis.mutagenesis import saturation_mutagenesis
 from cherimoya_assets.analysis.mutagenesis.cherimoya_engine import CherimoyaEngine
 from cherimoya_assets.analysis.one_hot import one_hot_sequences
-from cherimoya_assets.assets.attributions import CHECKS, check_names
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.one_hot_sequences import placed_loci
 from cherimoya_assets.build import build_defs
@@ -21,6 +20,7 @@ from cherimoya_assets_tests.small_models import cherimoya_file
 from cherimoya_assets_tests.tiny_experiment import ATTR_WINDOW, IN_WINDOW, tiny_experiment
 
 CHROM = "chrA"
+CHECKS = {"rows_match_sequences", "finite", "centred", "folds_complete", "matches_dense"}
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_what_is_stored_is_the_mean_over_both_folds(lineage):
         assert np.abs(expected).max() > 0
         assert materialized[key].metadata["folds"].value == 2
         assert set(materialized[key].metadata["report"].value["folds"]) == {"a", "b"}
-    assert {e.check_name for e in result.get_asset_check_evaluations() if e.passed} == set(CHECKS)
+    assert {e.check_name for e in result.get_asset_check_evaluations() if e.passed} == CHECKS
 
 
 def test_a_missing_fold_fails_before_anything_is_computed(lineage, monkeypatch):
@@ -94,5 +94,6 @@ def test_one_head_alone_is_computed_and_stored_alone(lineage, monkeypatch):
 
 def test_deep_lift_shap_is_not_asked_what_only_mutagenesis_can_answer(tmp_path):
     experiment = read_experiment(tiny_experiment(tmp_path, {"algorithm": "deep_lift_shap"}))
-    names = check_names(ExperimentLineage(experiment, Home(tmp_path / "home")))
-    assert set(CHECKS) - set(names) == {"centred", "matches_dense"}
+    lineage = ExperimentLineage(experiment, Home(tmp_path / "home"))
+    specs = lineage.check_specs(lineage.steps["attributions"], lineage.key("counts", "attributions"))
+    assert {spec.name for spec in specs} == CHECKS - {"centred", "matches_dense"}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cherimoya_assets.analysis.one_hot import one_hot_sequences
-from cherimoya_assets.assets import attributions, marginalization
+from cherimoya_assets.assets import attributions, made, marginalization
 from cherimoya_assets.assets import one_hot_sequences as sequences_asset
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.one_hot_sequences import placed_loci
@@ -19,6 +19,7 @@ from cherimoya_assets.assets.versions import current_inputs
 from cherimoya_assets.build import build_defs
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
+from cherimoya_assets.resources.gpu import GPUResource
 from cherimoya_assets_tests.assets.stored_experiment import put, stored_experiment
 from cherimoya_assets_tests.small_models import cherimoya_file
 from cherimoya_assets_tests.tiny_experiment import IN_WINDOW, tiny_experiment
@@ -170,14 +171,14 @@ def test_an_input_that_is_gone_in_the_end_is_one_sentence(lineage, monkeypatch):
 # What was hashed is what was read.
 
 
-@pytest.mark.parametrize(("asset", "module"), [(ATTRIBUTIONS[0], attributions), (EFFECTS[0], marginalization)])
+@pytest.mark.parametrize(("asset", "module"), [(ATTRIBUTIONS[0], attributions), (EFFECTS[0], made)])
 @pytest.mark.parametrize("back", [False, True])
 def test_a_model_replaced_between_its_hash_and_its_loading(lineage, monkeypatch, asset, module, back):
     """What is stored names the model that was loaded; if that one is gone again, nothing is stored."""
     if asset == EFFECTS[0]:
         materialize(lineage, "marginalization_backgrounds", chrom=None)
     path = lineage.experiment.model["model"].path
-    good, look, load = path.read_bytes(), module.current_inputs, module.GPUResource.load
+    good, look, load = path.read_bytes(), module.current_inputs, GPUResource.load
     hashed = []
 
     def then_replaced(*arguments):
@@ -193,7 +194,7 @@ def test_a_model_replaced_between_its_hash_and_its_loading(lineage, monkeypatch,
         return model
 
     monkeypatch.setattr(module, "current_inputs", then_replaced)
-    monkeypatch.setattr(module.GPUResource, "load", and_back)
+    monkeypatch.setattr(GPUResource, "load", and_back)
     before = lineage.store.manifest(("tiny", *asset), CHROM)
     if back:
         with pytest.raises(dg.Failure, match=r"^model .*model\.torch changed while "):

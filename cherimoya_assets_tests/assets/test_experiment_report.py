@@ -84,7 +84,10 @@ def test_provenance_has_inputs_stored_assets_and_devices(lineage):
     assert found.row("provenance", "genome") == ["genome.fa", lineage.input_version(lineage.experiment.sequences)[:12]]
     attributed = found.row("provenance", "counts/attributions")
     assert attributed[0] == "3"
-    assert attributed[2:] == ["cuda:0", "attr_window 20"]
+    assert attributed[2:] == [
+        "cuda:0",
+        "algorithm saturation_mutagenesis, attr_window 20, group 0, dtype float32, mutagenesis_tolerance 0.0005",
+    ]
     assert "computed on cuda:0" in found.plain("header")
 
 

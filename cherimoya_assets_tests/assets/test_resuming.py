@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from cherimoya_assets.resources.chunks import FOLDER, StoredChunks
 from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets_tests.assets.stored_experiment import attributions as some_attributions
 from cherimoya_assets_tests.assets.stored_experiment import put
+from cherimoya_assets_tests.changed_step import change_step
 from cherimoya_assets_tests.killed import Ended, die, in_child
 from cherimoya_assets_tests.small_models import cherimoya_file
 from cherimoya_assets_tests.tiny_experiment import IN_WINDOW, tiny_experiment
@@ -298,11 +300,9 @@ def test_another_heads_chunks_stay_when_one_lands(lineage):
 
 
 def test_another_code_version_uses_no_chunk(lineage, uninterrupted, monkeypatch):
-    from cherimoya_assets.assets import lineage as of_lineage
-
     killed_after(lineage, CHUNKS - 1)
-    monkeypatch.setattr(of_lineage, "STEP_VERSIONS", {**of_lineage.STEP_VERSIONS, "attributions": 99})
-    assert Made(lineage).resumed == 0
+    change_step(monkeypatch, "attributions", version=99)
+    assert Made(replace(lineage)).resumed == 0
     assert versions(lineage) == uninterrupted
     assert kept(lineage) == []
 

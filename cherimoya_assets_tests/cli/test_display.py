@@ -21,8 +21,8 @@ def key(*parts: str) -> dg.AssetKey:
     return dg.AssetKey(["x", *parts])
 
 
-ATTRIBUTION = Stage("attribution", True, (key("one_hot_sequences"), key("counts", "attributions")))
-POOLED = Stage("nulls_and_backgrounds", False, (key("counts", "seqlet_null"),))
+ATTRIBUTION = Stage("attribution", True, (key("one_hot_sequences"), key("counts", "attributions")), job="")
+POOLED = Stage("nulls_and_backgrounds", False, (key("counts", "seqlet_null"),), job="")
 
 
 class Watch:

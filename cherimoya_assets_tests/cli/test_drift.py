@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 from cherimoya_assets.assets.drift import Drift
-from cherimoya_assets.assets.lineage import STEP_VERSIONS, ExperimentLineage
+from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets.resources.storage import AssetStore
+from cherimoya_assets_tests.changed_step import change_step
 from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.cli.test_run import remade, stored
 from cherimoya_assets_tests.tiny_experiment import CHROMS
@@ -234,11 +235,9 @@ def test_libraries_and_code_are_named(tiny_copy, monkeypatch):
     assert reasons["counts/modisco_patterns", None] == f"modisco-lite is 99.0, was {version('modisco-lite')}"
     assert ("counts/attributions", "chrA") not in reasons
     monkeypatch.undo()
-    versions = {**STEP_VERSIONS, "marginalization_effects": 99}
-    monkeypatch.setattr(lineage_module, "STEP_VERSIONS", versions)
-    monkeypatch.setattr(drift_module, "STEP_VERSIONS", versions)
+    was = lineage.steps["marginalization_effects"].version
+    change_step(monkeypatch, "marginalization_effects", version=99)
     reason = drift(file)["marginalization_effects", "chrB"]
-    was = STEP_VERSIONS["marginalization_effects"]
     assert reason == f"the code of marginalization_effects changed (version 99, was {was})"
 
 

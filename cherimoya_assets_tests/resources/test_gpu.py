@@ -180,15 +180,16 @@ def test_cuda_without_a_gpu_fails_before_a_model_is_opened(machine, tmp_path, mo
 
     from cherimoya_assets.analysis.loci import place_windows, read_loci
     from cherimoya_assets.analysis.one_hot import SequenceBlock
-    from cherimoya_assets.assets.attributions import attributions_asset
     from cherimoya_assets.assets.lineage import ExperimentLineage
+    from cherimoya_assets.assets.made import assets_of
     from cherimoya_assets.experiment import read_experiment
     from cherimoya_assets.home import Home
 
     machine(0)
     monkeypatch.setattr(GPUResource, "load", lambda *_: pytest.fail("a model was opened"))
     experiment = read_experiment(tiny_experiment(tmp_path, {"device": "cuda"}))
-    asset = attributions_asset(ExperimentLineage(experiment, Home(tmp_path / "home")))
+    lineage = ExperimentLineage(experiment, Home(tmp_path / "home"))
+    (asset,) = assets_of(lineage, lineage.steps["attributions"])
     context = dg.build_asset_context(partition_key="chrA")
     nothing = SequenceBlock("chrA", np.zeros((0, 4, 150), np.int8), place_windows(read_loci([]), {}, 150, None, []))
     with pytest.raises(dg.Failure, match="device cuda was asked for, but no GPU is available"):

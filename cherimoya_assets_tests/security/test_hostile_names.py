@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 
 from cherimoya_assets.analysis.seqlets import COLUMNS, SeqletTable
 from cherimoya_assets.analysis.tables import typed_table
-from cherimoya_assets.assets.inputs import common_inputs, own_inputs
+from cherimoya_assets.assets.inputs import observed_inputs
 from cherimoya_assets.build import build_defs
 from cherimoya_assets_tests.assets import stored_experiment as filling
 from cherimoya_assets_tests.cli.command import command
@@ -118,7 +118,7 @@ def test_markdown_of_the_ui_shows_the_names_and_does_not_act(hostile):
         if isinstance(entry, dg.MarkdownMetadataValue)
     ]
     assert len(texts) >= 3
-    texts += [one.description for one in (own_inputs(lineage) | common_inputs(lineage)).values()]
+    texts += [one.description for one in observed_inputs(lineage).values()]
     defs = build_defs([lineage.experiment], lineage.home.root)
     texts += [spec.description for spec in defs.resolve_all_asset_specs() if spec.description]
     markdown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
