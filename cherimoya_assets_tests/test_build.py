@@ -102,10 +102,14 @@ def test_two_experiments_on_one_genome_and_one_motif_database_meet_in_the_lineag
     second = ExperimentLineage(read_experiment(tiny_experiment(tmp_path, {"name": "second"})), first.home)
     graph = defs_of(first, second).resolve_asset_graph()
     shared = {node.key for node in graph.asset_nodes if node.group_name == "shared_inputs"}
-    assert shared == {first.genome_key, first.motifs_key} == {second.genome_key, second.motifs_key}
+    assert (
+        shared
+        == {first.input_key("genome"), first.input_key("motifs")}
+        == {second.input_key("genome"), second.input_key("motifs")}
+    )
     for lineage in (first, second):
-        assert first.genome_key in graph.get(lineage.key("one_hot_sequences")).parent_keys
-        assert first.motifs_key in graph.get(lineage.key("counts", "annotated_seqlets")).parent_keys
+        assert first.input_key("genome") in graph.get(lineage.key("one_hot_sequences")).parent_keys
+        assert first.input_key("motifs") in graph.get(lineage.key("counts", "annotated_seqlets")).parent_keys
     # All else is the experiment's own.
     assert len(list(graph.asset_nodes)) == len(shared) + 2 * len(
         [node for node in graph.asset_nodes if node.group_name == "first"]
@@ -118,14 +122,14 @@ def test_two_experiments_with_other_chromosomes_share_the_versions_of_their_geno
     file = tiny_experiment(tmp_path, {"name": "second", "chroms": ["chrC", "chrB"]})
     second = ExperimentLineage(read_experiment(file), first.home)
     defs = defs_of(first, second)
-    assert defs.resolve_asset_graph().get(first.genome_key).partitions_def.get_partition_keys() == [
+    assert defs.resolve_asset_graph().get(first.input_key("genome")).partitions_def.get_partition_keys() == [
         "chrA",
         "chrB",
         "chrC",
     ]
     with dg.DagsterInstance.ephemeral() as instance:
         job = defs.resolve_implicit_global_asset_job_def()
-        observed = job.execute_in_process(instance=instance, asset_selection=[first.genome_key])
+        observed = job.execute_in_process(instance=instance, asset_selection=[first.input_key("genome")])
     found = {event.partition: event for event in observed.get_asset_observation_events()}
     assert found.keys() == set(CHROMS)
     for lineage in (first, second):
@@ -137,8 +141,8 @@ def test_two_experiments_with_other_chromosomes_share_the_versions_of_their_geno
 def test_two_files_of_one_name_are_two_genomes(tmp_path):
     first = lineage_of(tmp_path / "a", {"name": "first"})
     second = lineage_of(tmp_path / "b", {"name": "second"})
-    assert first.genome_key != second.genome_key
-    assert first.genome_key.path[-1].startswith("genome_fa_")
+    assert first.input_key("genome") != second.input_key("genome")
+    assert first.input_key("genome").path[-1].startswith("genome_fa_")
 
 
 def test_two_experiments_of_one_name_are_refused_with_their_files(tmp_path):

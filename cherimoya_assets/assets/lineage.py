@@ -110,14 +110,6 @@ class ExperimentLineage:
         return self.inputs_by_key[key].files(self.experiment)
 
     @property
-    def genome_key(self) -> dg.AssetKey:
-        return self.input_key("genome")
-
-    @property
-    def motifs_key(self) -> dg.AssetKey:
-        return self.input_key("motifs")
-
-    @property
     def motif_file(self) -> Path | None:
         return self.experiment.motifs
 

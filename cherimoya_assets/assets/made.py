@@ -43,7 +43,7 @@ class Landing:
 
 
 class Making:
-    """One partition of one asset, while its step's function makes it."""
+    """One partition of one asset, while its step's function makes it. What needs a device begins when it has one."""
 
     def __init__(
         self, lineage: ExperimentLineage, step: Step, key: dg.AssetKey, context: dg.AssetExecutionContext
@@ -51,7 +51,8 @@ class Making:
         self.lineage, self.step, self.key, self.context = lineage, step, key, context
         self.partition = context.partition_key if step.by_chromosome else None
         self.device, self.watch, self.inputs = "cpu", Stopwatch(), dict[str, str]()
-        self.begin()
+        if not step.gpu:
+            self.begin()
 
     @property
     def experiment(self) -> Experiment:

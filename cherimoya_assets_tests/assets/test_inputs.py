@@ -160,7 +160,7 @@ def test_a_fold_more_is_another_model(tmp_path, instance):
 
 def test_inputs_can_be_observed_one_at_a_time(tmp_path, instance):
     lineage = lineage_of(tmp_path)
-    assert versions(lineage, instance, lineage.genome_key).keys() == {"genome"}
+    assert versions(lineage, instance, lineage.input_key("genome")).keys() == {"genome"}
     assert versions(lineage, instance, lineage.key("peaks"), lineage.key("model")).keys() == {"peaks", "model"}
 
 

@@ -70,8 +70,11 @@ def test_a_pooled_file_names_the_input_files_through_every_step(tiny_run):
     file, home, _ = tiny_run
     versions = Versions(ExperimentLineage(read_experiment(file), Home(home)))
     key = versions.lineage.key
-    wanted = {"model": versions.whole(key("model")), "motif_database": versions.whole(versions.lineage.motifs_key)}
-    for name, input_key in (("peaks", key("peaks")), ("genome", versions.lineage.genome_key)):
+    wanted = {
+        "model": versions.whole(key("model")),
+        "motif_database": versions.whole(versions.lineage.input_key("motifs")),
+    }
+    for name, input_key in (("peaks", key("peaks")), ("genome", versions.lineage.input_key("genome"))):
         wanted |= {f"{name}[{chrom}]": version for chrom, version in versions.by_chromosome(input_key).items()}
     (origin,) = answer(latest(home, "tiny", "counts", "attribution_tracks") / "contributions.bw")["origins"]
     assert {name: version for name, version in origin["upstream"].items() if name != "genome contigs"} == wanted

@@ -13,6 +13,7 @@ import numpy as np
 from cherimoya_assets.analysis.mutagenesis.compiled import heads
 from cherimoya_assets.analysis.mutagenesis.compiled.kept import compiled
 from cherimoya_assets.analysis.mutagenesis.compiled.products import multiply
+from cherimoya_assets.analysis.mutagenesis.compiled.stem import add_stem_changes, stem_window
 from cherimoya_assets.analysis.mutagenesis.compiled.vectors import Vector, address, vector_loop
 from cherimoya_assets.analysis.mutagenesis.convolutional.weights import FLANK, Doubles, Floats, Passed, Weights
 from cherimoya_assets.analysis.mutagenesis.edit_table import EditTable, Rows
@@ -115,7 +116,7 @@ def sweep_group(
         wanted_low, wanted_high = of_counts
     if profile:
         wanted_low, wanted_high = min(wanted_low, max(start - reach, 0)), max(wanted_high, min(end + reach, length))
-    low, high = _stem_window(weights, table, members, length)
+    low, high = stem_window(len(weights.stem), table, members, length)
     grown = weights.dilations.sum()
     base, top = max(low - grown, 0), min(high + grown, length)
     scratch.state[: (top - base) * edits * width] = 0
@@ -152,34 +153,15 @@ def sweep_group(
 
 
 @compiled()
-def _stem_window(weights: Weights, table: EditTable, members: Rows, length: int) -> tuple[int, int]:
-    half = len(weights.stem) // 2
-    low, high = length, 0
-    for e in members:
-        low, high = min(low, table.starts[e] - half), max(high, table.starts[e] + table.widths[e] + half)
-    return max(low, 0), min(high, length)
-
-
-@compiled()
 def _stem_changes(
     weights: Weights, passed: Passed, table: EditTable, members: Rows, low: int, high: int, base: int, scratch: Scratch
 ) -> None:
     """The window behind the stem, into the state, which is zero there."""
-    edits, (taps, _, width) = len(members), weights.stem.shape
+    edits, width = len(members), weights.stem.shape[2]
     first, last = (low - base) * edits * width, (high - base) * edits * width
     change = scratch.change[first:last].reshape((high - low) * edits, width)
     change[:] = 0
-    for k in range(edits):
-        e = members[k]
-        for j in range(table.widths[e]):
-            for letter in range(4):
-                by = table.change[e, letter, j]
-                if by != 0:
-                    begins = table.starts[e] + j - taps // 2 - low
-                    for tap in range(max(0, -begins), min(taps, high - low - begins)):
-                        row, column = change[(begins + tap) * edits + k], weights.stem[tap, letter]
-                        for c in range(width):
-                            row[c] += by * column[c]
+    add_stem_changes(weights.stem, table, members, low, high, change)
     x, before = address(scratch.state) + 4 * first, address(passed.stem)
     for p in range(low, high):
         for e in range(edits):

@@ -13,6 +13,7 @@ import numpy as np
 from cherimoya_assets.analysis.mutagenesis.compiled import heads
 from cherimoya_assets.analysis.mutagenesis.compiled.kept import compiled
 from cherimoya_assets.analysis.mutagenesis.compiled.products import multiply
+from cherimoya_assets.analysis.mutagenesis.compiled.stem import add_stem_changes, stem_window
 from cherimoya_assets.analysis.mutagenesis.compiled.vectors import address
 from cherimoya_assets.analysis.mutagenesis.edit_table import EditTable
 from cherimoya_assets.analysis.mutagenesis.profile_score import PackedScore
@@ -66,7 +67,7 @@ def _sweep_group(
     length, width = passed.centred.shape[1:]
     n, channels, _ = weights.expand.shape
     edits, line = len(members), 4 * width
-    low, high = _stem_window(weights, table, members, length)
+    low, high = stem_window(len(weights.stem), table, members, length)
     base, end = 0, length
     if not dense:
         # A halo is twice as wide as what the window keeps of it.
@@ -114,34 +115,15 @@ def _sweep_group(
 
 
 @compiled()
-def _stem_window(weights: Weights, table: EditTable, members: Integers, length: int) -> tuple[int, int]:
-    half = len(weights.stem) // 2
-    low, high = length, 0
-    for e in members:
-        low, high = min(low, table.starts[e] - half), max(high, table.starts[e] + table.widths[e] + half)
-    return max(low, 0), min(high, length)
-
-
-@compiled()
 def _stem_changes(
     weights: Weights, passed: Passed, table: EditTable, members: Integers, low: int, high: int, base: int,
     scratch: Scratch,
 ) -> None:  # fmt: skip
     """The window behind the stem, into the state, which is zero there."""
-    edits, (taps, _, width) = len(members), weights.stem.shape
+    edits, width = len(members), weights.stem.shape[2]
     first, last = (low - base) * edits, (high - base) * edits
     x = scratch.state[first * width : last * width].reshape(last - first, width)
-    for k in range(edits):
-        e = members[k]
-        for j in range(table.widths[e]):
-            for letter in range(4):
-                change = table.change[e, letter, j]
-                if change != 0:
-                    begins = table.starts[e] + j - taps // 2 - low
-                    for tap in range(max(0, -begins), min(taps, high - low - begins)):
-                        row, column = x[(begins + tap) * edits + k], weights.stem[tap, letter]
-                        for c in range(width):
-                            row[c] += change * column[c]
+    add_stem_changes(weights.stem, table, members, low, high, x)
     factors = np.zeros((3, edits), dtype=np.float32)
     factors[1] = 1
     before = scratch.convolved[: (last - first) * width].reshape(last - first, width)
