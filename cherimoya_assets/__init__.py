@@ -5,4 +5,10 @@ The science is in `cherimoya_assets.analysis` (no Dagster; import it in a notebo
 cheap on purpose: torch, tangermeme and modiscolite are imported inside the functions that use them.
 """
 
-__version__ = "0.1.0"
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from cherimoya_assets.version import version
+
+        return version()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -37,7 +37,8 @@ everything is dense: a chunk is 3 minutes, or 45. The demo's takes 0.2 s: 13 s. 
 it is a fraction of a second, and keeping it (half a megabyte a head at 500 bp; hashed and synced) about 10 ms."""
 
 PACKAGES = ("cherimoya", "tangermeme", "bpnet-lite", "torch", "numba", "numpy")
-"""Whose releases decide numbers, beside this package's own."""
+"""Whose releases decide numbers. What this package's own code decides has the engine's version, and where chunks are
+stored the step's: its commits do not count."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def fingerprints(one_hot: NDArray[np.int8], decisive: Mapping[str, Any]) -> list
         one_hot: int8 (n, 4, L).
         decisive: everything else that decides a number, for JSON.
     """
-    everything = json.dumps({**decisive, "packages": _packages()}, sort_keys=True)
+    everything = json.dumps({**decisive, "packages": {name: version(name) for name in PACKAGES}}, sort_keys=True)
     chunks = (one_hot[rows.start : rows.stop] for rows in chunk_rows(len(one_hot)))
     return [
         combined_sha256(everything, repr(chunk.shape), hashlib.sha256(np.ascontiguousarray(chunk).data).hexdigest())
@@ -208,9 +209,3 @@ class ModelScores:
             return
         checks = tuple(self.checks[row] for row in rows if row in self.checks)
         self.chunks.put(AttributionChunk(self.names[number], scores, checks, facts))
-
-
-def _packages() -> dict[str, str]:
-    from cherimoya_assets import __version__
-
-    return {"cherimoya_assets": __version__, **{name: version(name) for name in PACKAGES}}

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,10 @@ from cherimoya_assets.steps import (
     marginalizes,
     steps_of,
 )
+from cherimoya_assets.version import version
+
+THIS_CODE = version()
+"""Asked for when the code is imported: a checkout can move on while this process computes for hours."""
 
 PACKAGES = ("cherimoya", "tangermeme", "bpnet-lite", "modisco-lite", "memelite", "torch", "numba", "numpy", "pandas")
 """What a stamp names besides this package and Python."""
@@ -186,8 +190,6 @@ class ExperimentLineage:
         self, step: Step, inputs: Mapping[str, str], more: Mapping[str, Any], device: str = "cpu"
     ) -> dict[str, Any]:
         """Where a materialization comes from: enough to make it again. `more` is said beside the parameters."""
-        from cherimoya_assets import __version__
-
         parameters = {**step.parameter_values(self.experiment), **more}
         return {
             "experiment": self.name,
@@ -199,7 +201,7 @@ class ExperimentLineage:
             "parameters": {name: jsonable(value) for name, value in parameters.items()},
             "device": device,
             "packages": {
-                "cherimoya_assets": __version__,
+                "cherimoya_assets": THIS_CODE,
                 "python": platform.python_version(),
                 **{name: package_version(name) for name in PACKAGES},
             },
@@ -219,7 +221,7 @@ def input_key(kind: str, path: Path) -> dg.AssetKey:
 @cache
 def package_version(name: str) -> str:
     """The installed version of a package."""
-    return version(name)
+    return metadata.version(name)
 
 
 def jsonable(value: Any) -> Any:

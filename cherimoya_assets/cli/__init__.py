@@ -13,9 +13,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cherimoya_assets import __version__
 from cherimoya_assets.cli import check, diff, drift, export, init, lineage, reap, run, ui
 from cherimoya_assets.errors import CherimoyaAssetsError, Problems, StorageError
+from cherimoya_assets.version import version
 
 COMMANDS = {
     "init": init,
@@ -58,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
         prog="cherimoya-assets",
         description="From a trained model and peaks to attributions, motifs and reports, chromosome by chromosome.",
     )
-    parser.add_argument("--version", action="version", version=f"cherimoya-assets {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version of the code and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         summary = (module.__doc__ or "").partition("\n")[0].partition(": ")[2]
@@ -67,6 +67,14 @@ def make_parser() -> argparse.ArgumentParser:
         )
         module.add_arguments(sub)
     return parser
+
+
+class _Version(argparse.Action):
+    """Asks git only when the version is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"cherimoya-assets {version()}")
+        parser.exit()
 
 
 def sentences(error: CherimoyaAssetsError) -> str:

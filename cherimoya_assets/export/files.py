@@ -21,7 +21,6 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from cherimoya_assets import __version__
 from cherimoya_assets.analysis.annotation import ttl_text
 from cherimoya_assets.analysis.loci import interleave, read_loci
 from cherimoya_assets.analysis.modisco import ModiscoPatterns, PooledAttributions, pool_blocks
@@ -35,6 +34,7 @@ from cherimoya_assets.export.placing import place
 from cherimoya_assets.reports.folder import copy_report
 from cherimoya_assets.reports.marginalization import write_bpnetlite_layout
 from cherimoya_assets.resources.storage import Manifest
+from cherimoya_assets.version import version
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class _Head:
             "experiment_file": str(self.lineage.experiment.source),
             "home": str(self.lineage.home.root),
             "head": self.head,
-            "cherimoya_assets": __version__,
+            "cherimoya_assets": version(),
             "sha256": dict(hashes),
             "assets": {
                 name: {asset: {cell: manifest.version for cell, manifest in found[asset].items()} for asset in assets}

@@ -160,10 +160,6 @@ def other_version(monkeypatch):
     monkeypatch.setattr(attribution_chunks, "version", lambda name: look(name) + ("+x" if name == "numba" else ""))
 
 
-def other_own_version(monkeypatch):
-    monkeypatch.setattr("cherimoya_assets.__version__", "99")
-
-
 def other_machine(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX1024")
 
@@ -187,7 +183,6 @@ DECISIVE = {
     "algorithm": (("windowed",), {"algorithm": "deep_lift_shap"}, nothing),
     "model": (BOTH, {"seed": 2}, nothing),
     "a library": (("windowed",), {}, other_version),
-    "this package": (("windowed",), {}, other_own_version),
     "the machine": (("windowed",), {}, other_machine),
 }
 IRRELEVANT = {
