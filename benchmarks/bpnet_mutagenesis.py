@@ -21,7 +21,7 @@ from bpnetlite.chrombpnet import ChromBPNet
 from machine import describe, in_turns, ratio
 from tangermeme_at_its_best import best_of_tangermeme, fast_path_for_any_job, tangermeme
 
-from cherimoya_assets.analysis.models import SequenceModel
+from cherimoya_assets.analysis.models import FAMILIES
 from cherimoya_assets.analysis.mutagenesis import saturation_mutagenesis
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     if arguments.kind == "chrombpnet":
         # The field's bias network: four layers of 128 filters.
         module = ChromBPNet(network(128, 4, trimming), module, "benchmark")
-    model = SequenceModel(arguments.kind, module.eval(), (1,), 0, trimming, Path("random.torch"), "")
+    model = FAMILIES[arguments.kind](module.eval(), (1,), 0, trimming, Path("random.torch"), "")
     letters = np.random.default_rng(0).integers(0, 4, (arguments.loci, arguments.in_window))
     X = np.ascontiguousarray(np.eye(4, dtype=np.int8)[letters].transpose(0, 2, 1))
     start = arguments.in_window // 2 - arguments.width // 2

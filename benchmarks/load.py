@@ -155,17 +155,12 @@ def seconds_of_work(lineage: ExperimentLineage) -> float:
             models,
             block,
             outputs=experiment.output,
-            algorithm=experiment.algorithm,
+            method=experiment.method,
             attr_window=experiment.attr_window,
             group=experiment.group,
-            tolerance=experiment.mutagenesis_tolerance,
             batch_size=experiment.batch_size,
             dtype=experiment.dtype,
             device="cpu",
-            n_shuffles=experiment.n_shuffles,
-            random_state=experiment.random_state,
-            warning_threshold=experiment.warning_threshold,
-            fast=experiment.fast,
         )
         seconds.append(time.perf_counter() - began)
     # The first compiles.

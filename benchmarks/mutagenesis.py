@@ -27,9 +27,9 @@ from machine import describe, in_turns, ratio
 from tangermeme_at_its_best import best_of_tangermeme, tangermeme
 from windows import add_arguments, chosen, some_windows
 
-from cherimoya_assets.analysis.models import SequenceModel
 from cherimoya_assets.analysis.mutagenesis import saturation_mutagenesis
 from cherimoya_assets.analysis.mutagenesis.windowed.cpu.kernels import CpuKernels, CpuSequence
+from cherimoya_assets.analysis.sequence_model import SequenceModel
 
 HEADS = ("counts", "profile")
 

@@ -11,8 +11,9 @@ from strong_worlds import WORLDS, Windows
 
 from cherimoya_assets.analysis.genome import open_genome
 from cherimoya_assets.analysis.loci import KEPT, place_windows, read_loci
-from cherimoya_assets.analysis.models import SequenceModel, load_model
+from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.analysis.one_hot import encode
+from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets.demo import DEMO_EXPERIMENT
 
 HELD_OUT = 1_000

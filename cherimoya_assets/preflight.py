@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import pandas as pd
 
-from cherimoya_assets.analysis.deep_lift import check_supported
 from cherimoya_assets.analysis.genome import Genome, default_chroms, open_genome
 from cherimoya_assets.analysis.loci import read_loci
 from cherimoya_assets.analysis.models import load_model
@@ -75,9 +74,8 @@ def check_inputs(experiment: Experiment, cache: Path, *, device: str | None = No
             found.look(lambda model=model: model.check_window(experiment.in_window, experiment.out_window))
             found.look(lambda model=model: model.check_group(experiment.group))
             found.look(lambda model=model: model.check_dtype(experiment.dtype))
-            if experiment.algorithm == "deep_lift_shap":
-                asked = (experiment.output, experiment.group, experiment.dtype)
-                found.look(lambda model=model, asked=asked: check_supported(model, *asked))
+            asked = (experiment.output, experiment.group, experiment.dtype)
+            found.look(lambda model=model, asked=asked: experiment.method.check(model, *asked))
     found.look(lambda: check_parameters(experiment.modisco, experiment.attr_window))
     return found.sentences
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from cherimoya_assets.analysis.mutagenesis.method import SaturationMutagenesis
 from cherimoya_assets.experiment import Experiment
 
 HERE, EVERY, WHOLE = "the same chromosome", "every chromosome", "all of it at once"
@@ -82,19 +83,20 @@ class Parameters:
 
     Attributes:
         section: where they stand in the experiment file; empty for its first level.
-        names: which of the section; none for the section as it is.
+        names: which of the section, or a function that gives them with their values; none for the section as it is.
         alone: the text is that of the values, one after the other, without their names.
     """
 
     section: str
-    names: Callable[[Experiment], tuple[str, ...]] | tuple[str, ...] = ()
+    names: Callable[[Experiment], dict[str, Any]] | tuple[str, ...] = ()
     alone: bool = False
 
     def values(self, experiment: Experiment) -> dict[str, Any]:
         """By name, as the experiment has them."""
         place: BaseModel = getattr(experiment, self.section) if self.section else experiment
-        names = self.names(experiment) if callable(self.names) else self.names
-        return {name: getattr(place, name) for name in names or type(place).model_fields}
+        if callable(self.names):
+            return self.names(experiment)
+        return {name: getattr(place, name) for name in self.names or type(place).model_fields}
 
     def texts(self, experiment: Experiment) -> list[str]:
         """As the code version has them."""
@@ -237,20 +239,15 @@ INPUTS: tuple[Input, ...] = (
 )
 
 
-def _of_attributions(experiment: Experiment) -> tuple[str, ...]:
+def _of_attributions(experiment: Experiment) -> dict[str, Any]:
     # batch_size and device are left out: they decide speed, never a number.
-    own = {
-        "saturation_mutagenesis": ("mutagenesis_tolerance",),
-        "deep_lift_shap": ("n_shuffles", "random_state", "fast"),
-    }
-    return ("algorithm", "attr_window", "group", "dtype", *own[experiment.algorithm])
+    chosen = {name: getattr(experiment, name) for name in ("algorithm", "attr_window", "group", "dtype")}
+    return chosen | experiment.method.decisive
 
 
-def _checks_of_attributions(experiment: Experiment) -> tuple[str, ...]:
-    # DeepLIFT/SHAP's hypothetical contributions are not centred over the alphabet; mutagenesis' are.
-    if experiment.algorithm == "deep_lift_shap":
-        return ("rows_match_sequences", "finite", "folds_complete")
-    return ("rows_match_sequences", "finite", "centred", "folds_complete", "matches_dense")
+def _of_effects(experiment: Experiment) -> dict[str, Any]:
+    tolerance = experiment.parameters_of(SaturationMutagenesis).tolerance
+    return {"in_window": experiment.in_window, "dtype": experiment.dtype, "mutagenesis_tolerance": tolerance}
 
 
 STEPS: tuple[Step, ...] = (
@@ -279,7 +276,7 @@ STEPS: tuple[Step, ...] = (
         reads=(read("one_hot_sequences", of=HERE, given="sequences"), read("model")),
         parameters=(Parameters("", _of_attributions),),
         packages=("cherimoya", "tangermeme", "torch", "numba"),
-        checks=_checks_of_attributions,
+        checks=lambda e: ("rows_match_sequences", "finite", "folds_complete", *e.method.checks),
         per_head=True,
         together=True,
         gpu=True,
@@ -377,7 +374,7 @@ STEPS: tuple[Step, ...] = (
             read("genome", of=HERE),
             read("marginalize_motifs"),
         ),
-        parameters=(Parameters("", ("in_window", "dtype", "mutagenesis_tolerance"), alone=True),),
+        parameters=(Parameters("", _of_effects, alone=True),),
         packages=("cherimoya", "tangermeme", "torch", "numba"),
         checks=("rows_complete", "finite"),
         gpu=True,

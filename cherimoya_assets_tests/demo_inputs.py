@@ -10,10 +10,12 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from cherimoya_assets.analysis.attributions import AttributionBlock, attribute
+from cherimoya_assets.analysis.deep_lift import DeepLiftShap
 from cherimoya_assets.analysis.genome import Genome, open_genome
 from cherimoya_assets.analysis.loci import interleave, place_windows, read_loci
-from cherimoya_assets.analysis.models import SequenceModel, load_model
+from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.analysis.one_hot import one_hot_sequences
+from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets.experiment.model import ModelFile
 from cherimoya_assets_tests.narrow_demo import DEMO
 
@@ -66,16 +68,8 @@ def demo_attributions() -> DemoAttributions:
                 {"model": demo_model()},
                 one_hot_sequences(genome, loci[loci["chrom"] == chrom], chrom, IN_WINDOW),
                 outputs=("counts",),
-                algorithm="deep_lift_shap",
+                method=DeepLiftShap(n_shuffles=2, warning_threshold=None),
                 attr_window=ATTR_WINDOW,
-                group=0,
-                batch_size=None,
-                dtype="float32",
-                device="cpu",
-                n_shuffles=2,
-                random_state=0,
-                warning_threshold=None,
-                fast=True,
             )
             blocks[chrom] = made["counts"]
     return DemoAttributions(bed, loci, blocks)

@@ -27,7 +27,7 @@ from cherimoya_assets.analysis.hashing import combined_sha256
 from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, pace
 
 if TYPE_CHECKING:
-    from cherimoya_assets.analysis.models import SequenceModel
+    from cherimoya_assets.analysis.sequence_model import SequenceModel
 
 CHUNK = 64
 """Consecutive loci of a chunk. A number of its own, so that where chunks end depends on no clock, memory or device.

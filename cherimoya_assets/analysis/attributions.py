@@ -1,7 +1,7 @@
 """Attributions of one chromosome: hypothetical contribution scores of each head, mean over folds.
 
-What lives here: choosing the method, averaging over folds, the block that is stored. What must not: the methods
-themselves (`mutagenesis/` and `deep_lift.py`). Same numbers as `cherimoya attribute`.
+What lives here: averaging over folds, the block that is stored. What must not: the methods (`methods.py`). Same numbers
+as `cherimoya attribute`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from cherimoya_assets.analysis.attribution_chunks import (
     computed_on,
     fingerprints,
 )
-from cherimoya_assets.analysis.deep_lift import check_supported, deep_lift_locus_by_locus
-from cherimoya_assets.analysis.models import SequenceModel
-from cherimoya_assets.analysis.mutagenesis.engines import TOLERANCE, Engine, engine_for
+from cherimoya_assets.analysis.attribution_method import AttributionMethod, LocusEngine
 from cherimoya_assets.analysis.one_hot import SequenceBlock
+from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets.errors import ModelError
 
 
@@ -86,17 +85,12 @@ def attribute(
     block: SequenceBlock,
     *,
     outputs: Sequence[str],
-    algorithm: str,
-    attr_window: int,
-    group: int | None,
-    tolerance: float = TOLERANCE,
-    batch_size: int | None,
-    dtype: str,
-    device: str,
-    n_shuffles: int,
-    random_state: int,
-    warning_threshold: float | None,
-    fast: bool,
+    method: AttributionMethod,
+    attr_window: int = 400,
+    group: int | None = 0,
+    batch_size: int | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
     progress: Callable[[int, int], None] | None = None,
     chunks: Chunks | None = None,
     resumed: Callable[[Resumed], None] | None = None,
@@ -107,13 +101,11 @@ def attribute(
         models: fold to loaded model, every fold of the experiment.
         block: the windows.
         outputs: heads, of "counts" and "profile".
-        algorithm: "saturation_mutagenesis" or "deep_lift_shap".
+        method: `SaturationMutagenesis`, `DeepLiftShap`, or another, with its parameters.
         attr_window: bp in the middle of the window that are attributed, `[L // 2 - w // 2, ... + w)`.
         group: index of the signal group, or None for all together.
-        tolerance: largest relative error of a locus that is accepted of windowed mutagenesis; 0 for dense.
         batch_size: None takes what suits the device.
         dtype, device: how and where the models compute.
-        n_shuffles, random_state, warning_threshold, fast: as in `cherimoya attribute`, for DeepLIFT/SHAP only.
         progress: called with (done, total), in loci, over all folds, after each locus that was computed; loci that were
             there already are among the done.
         chunks: where finished chunks of loci are kept while the rest is computed, and looked for before anything is;
@@ -136,64 +128,39 @@ def attribute(
         model.check_window(length)
         model.check_group(group)
         model.check_dtype(dtype)
-        if algorithm == "deep_lift_shap":
-            check_supported(model, outputs, group, dtype)
+        method.check(model, outputs, group, dtype)
     start = length // 2 - attr_window // 2
     end = start + attr_window
-    of_algorithm: dict[str, Any] = (
-        {"tolerance": tolerance}
-        if algorithm == "saturation_mutagenesis"
-        else {"n_shuffles": n_shuffles, "random_state": random_state, "fast": fast}
-    )
     decisive = {
-        "algorithm": algorithm,
-        **of_algorithm,
+        "algorithm": method.name,
+        **method.decisive,
         "span": [start, end],
         "heads": list(outputs),
         "group": group,
         "dtype": dtype,
     }
-    engines: dict[str, Engine] = {}
-    if algorithm == "saturation_mutagenesis":
-        engines = {
-            fold: engine_for(
-                model, length=length, tolerance=tolerance, batch_size=batch_size, dtype=dtype, device=device
-            )
-            for fold, model in models.items()
-        }
+    engines = {
+        fold: method.engine(model, length=length, batch_size=batch_size, dtype=dtype, device=device)
+        for fold, model in models.items()
+    }
     found: dict[str, ModelScores] = {}
     for fold, model in models.items():
-        names = [] if chunks is None else _fingerprints(model, engines.get(fold), block.one_hot, decisive, device)
+        names = [] if chunks is None else _fingerprints(model, engines[fold], block.one_hot, decisive, device)
         found[fold] = ModelScores(names, outputs, (n, 4, attr_window), chunks)
     there = [n - len(scores.missing) for scores in found.values()]
     if resumed is not None and sum(there):
         of_chunks = len(models) * len(chunk_rows(n))
         resumed(Resumed(sum(scores.resumed for scores in found.values()), of_chunks, sum(there), len(models) * n))
-    # float64, so that the mean hangs on the folds and not on the order in which they are added.
+    # float64, so that the mean depends on the folds and not on the order in which they are added.
     sums = {head: np.zeros((n, 4, attr_window), dtype=np.float64) for head in outputs}
     folds: dict[str, dict[str, Any]] = {}
     done = sum(there)
     for fold in sorted(models):
         scores, began = found.pop(fold), time.perf_counter()
         X = block.one_hot if len(scores.missing) == n else block.one_hot[scores.missing]
-        if fold in engines:
-            # Missing chunks are whole, but for the last. What is not kept need not wait for anything.
-            stretch = len(chunk_rows(n)[0]) if chunks is not None and n else None
-            work = engines[fold].each_locus(X, start, end, tuple(outputs), group=group, stretch=stretch)
-        else:
-            work = deep_lift_locus_by_locus(
-                models[fold],
-                X,
-                start,
-                end,
-                outputs,
-                **of_algorithm,
-                group=group,
-                batch_size=batch_size,
-                dtype=dtype,
-                device=device,
-                warning_threshold=warning_threshold,
-            )
+        # Missing chunks are whole, but for the last. What is not kept need not wait for anything.
+        stretch = len(chunk_rows(n)[0]) if chunks is not None and n else None
+        work = engines[fold].each_locus(X, start, end, tuple(outputs), group=group, stretch=stretch)
         for _ in scores.fill(work):
             done += 1
             if progress is not None:
@@ -211,12 +178,12 @@ def attribute(
         )
         for head in outputs
     }
-    return blocks, {head: {"algorithm": algorithm, "folds": folds} for head in outputs}
+    return blocks, {head: {"algorithm": method.name, "folds": folds} for head in outputs}
 
 
 def _fingerprints(
     model: SequenceModel,
-    engine: Engine | None,
+    engine: LocusEngine,
     one_hot: NDArray[np.int8],
     decisive: Mapping[str, Any],
     device: str,
@@ -225,7 +192,7 @@ def _fingerprints(
     own = {
         "model": model.fingerprint,
         "kind": model.kind,
-        "computed_on": computed_on(model, device, shared_sums=engine is None or not engine.alone),
-        "engine": None if engine is None else [engine.name, engine.version],
+        "computed_on": computed_on(model, device, shared_sums=not engine.alone),
+        "engine": [engine.name, engine.version],
     }
     return fingerprints(one_hot, {**decisive, **own})

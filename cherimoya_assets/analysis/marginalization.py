@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.genome import Genome
 from cherimoya_assets.analysis.loci import KEPT
-from cherimoya_assets.analysis.models import SequenceModel
 from cherimoya_assets.analysis.mutagenesis.edits import LocalEdit
 from cherimoya_assets.analysis.mutagenesis.engines import TOLERANCE, Engine, engine_for
 from cherimoya_assets.analysis.one_hot import encode
+from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets.analysis.side_by_side import each_alone
 from cherimoya_assets.analysis.tables import typed_table
 from cherimoya_assets.errors import InputError, ModelError

@@ -3,7 +3,7 @@
 Both heads come from one sweep over the sequences, so they are outputs of one step; either can be selected alone.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -20,9 +20,6 @@ from cherimoya_assets.progress import Progress
 from cherimoya_assets.resources.chunks import StoredChunks
 from cherimoya_assets.resources.gpu import GPU_POOL, GPUResource
 from cherimoya_assets.steps import Step
-
-CENTRED_TOLERANCE = 1e-5
-"""Float32 mean-centring leaves about 1e-7 of the largest score; ten times hundred of that is a real offset."""
 
 
 def attributions_asset(lineage: ExperimentLineage, step: Step) -> dg.AssetsDefinition:
@@ -77,17 +74,12 @@ def attributions_asset(lineage: ExperimentLineage, step: Step) -> dg.AssetsDefin
                 models,
                 sequences,
                 outputs=heads,
-                algorithm=experiment.algorithm,
+                method=experiment.method,
                 attr_window=experiment.attr_window,
                 group=experiment.group,
-                tolerance=experiment.mutagenesis_tolerance,
                 batch_size=experiment.batch_size,
                 dtype=experiment.dtype,
                 device=device,
-                n_shuffles=experiment.n_shuffles,
-                random_state=experiment.random_state,
-                warning_threshold=experiment.warning_threshold,
-                fast=experiment.fast,
                 progress=progress,
                 chunks=chunks,
                 resumed=resume,
@@ -95,18 +87,10 @@ def attributions_asset(lineage: ExperimentLineage, step: Step) -> dg.AssetsDefin
         for fold, said in next(iter(reports.values()))["folds"].items():
             if "fallback" in said:
                 context.log.warning(f"fold {fold}: {said['fallback']}")
-        checked = {spec.name for spec in lineage.check_specs(step, keys[heads[0]])}
         computed = 1 - resumed.loci / resumed.of_loci if resumed.of_loci else 1.0
         for head in heads:
             block, report = blocks[head], reports[head]
-            results = [
-                result
-                for result in (
-                    *attribution_checks(keys[head], block, sequences, lineage, report["folds"]),
-                    matches_dense(keys[head], head, report["folds"], experiment.mutagenesis_tolerance),
-                )
-                if result.check_name in checked
-            ]
+            results = attribution_checks(keys[head], block, sequences, lineage, report["folds"])
             if refusals(results):
                 # What is refused is not kept in parts either: the next run computes all of it.
                 chunks.forget()
@@ -123,7 +107,7 @@ def attributions_asset(lineage: ExperimentLineage, step: Step) -> dg.AssetsDefin
                     "mean_absolute_projected": float(np.abs(block.projected).mean()) if len(block.scores) else 0.0,
                     "folds": len(report["folds"]),
                     "report": dg.MetadataValue.json(report),
-                    **measured_errors(head, report["folds"]),
+                    **experiment.method.facts(head, report["folds"]),
                     **gpu.memory(device),
                 },
                 preview=attribution_preview(block),
@@ -140,11 +124,11 @@ def attribution_checks(
     block: AttributionBlock,
     sequences: SequenceBlock,
     lineage: ExperimentLineage,
-    folds: Collection[str],
+    folds: Mapping[str, Mapping[str, Any]],
 ) -> list[dg.AssetCheckResult]:
     """Whether the scores are what they claim to be, before anything stands on them.
 
-    `folds` are those that were computed, by the computation's own report.
+    `folds` holds what each fold's computation said of itself.
     """
     kept = sequences.kept
     width = block.scores.shape[-1]
@@ -154,49 +138,19 @@ def attribution_checks(
         and np.array_equal(block.window_start, kept["window_start"].to_numpy() + left)
         and np.array_equal(block.one_hot, sequences.one_hot[:, :, left : left + width])
     )
-    finite = np.isfinite(block.scores).all()
-    largest = float(np.abs(block.scores).max()) if block.scores.size else 0.0
-    offset = float(np.abs(block.scores.astype(np.float64).mean(axis=1)).max()) if block.scores.size else 0.0
+    infinite = int((~np.isfinite(block.scores)).sum())
     wanted = lineage.experiment.model
     missing = sorted(wanted.keys() - set(folds))
     complete = f"{len(folds)} of {len(wanted)} folds" + (f"; missing: {', '.join(missing)}" if missing else "")
     return [
         check(key, "rows_match_sequences", same_rows, f"{len(block.scores)} rows for {len(kept)} kept loci, in order"),
-        check(
-            key, "finite", finite, f"{int((~np.isfinite(block.scores)).sum())} of {block.scores.size} are not finite"
-        ),
-        check(
-            key,
-            "centred",
-            finite and offset <= CENTRED_TOLERANCE * max(largest, 1e-12),
-            f"largest mean over the alphabet {offset:.2g}, largest score {largest:.2g}",
-        ),
+        check(key, "finite", not infinite, f"{infinite} of {block.scores.size} are not finite"),
         check(key, "folds_complete", set(folds) == set(wanted), complete),
+        *(
+            check(key, verdict.name, verdict.passed, verdict.seen)
+            for verdict in lineage.experiment.method.verdicts(block.head, block.scores, folds)
+        ),
     ]
-
-
-def matches_dense(
-    key: dg.AssetKey, head: str, folds: Mapping[str, Mapping[str, Any]], tolerance: float
-) -> dg.AssetCheckResult:
-    """Whether the error of windowed mutagenesis, measured on some edits of every locus, is within the tolerance."""
-    worst = measured_errors(head, folds).get("mutagenesis_error_max")
-    if worst is None:
-        return check(key, "matches_dense", True, "nothing was approximated")
-    dense, edits = (sum(int(fold.get(name, 0)) for fold in folds.values()) for name in ("dense_edits", "edits"))
-    seen = f"largest relative error of a locus {worst:.2g}, tolerance {tolerance:g}; {dense} of {edits} edits dense"
-    return check(key, "matches_dense", worst <= tolerance, seen)
-
-
-def measured_errors(head: str, folds: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """The errors of windowed mutagenesis over all folds, as metadata; nothing where it was not used."""
-    windowed = [fold for fold in folds.values() if f"{head}_error_max" in fold]
-    if not windowed:
-        return {}
-    return {
-        "mutagenesis_error_max": max(float(fold[f"{head}_error_max"]) for fold in windowed),
-        "mutagenesis_error_median": float(np.median([fold[f"{head}_error_median"] for fold in windowed])),
-        "dense_edits": sum(int(fold["dense_edits"]) for fold in windowed),
-    }
 
 
 def attribution_preview(block: AttributionBlock):

@@ -332,8 +332,7 @@ def seconds_taken(instance: dg.DagsterInstance, key: dg.AssetKey, chrom: str) ->
 
 
 def _method(lineage: ExperimentLineage) -> str:
-    name = {"saturation_mutagenesis": "saturation mutagenesis", "deep_lift_shap": "DeepLIFT/SHAP"}
-    return f"{name[lineage.experiment.algorithm]} over the central {lineage.experiment.attr_window:,} bp"
+    return f"{lineage.experiment.method.title} over the central {lineage.experiment.attr_window:,} bp"
 
 
 def _step_name(lineage: ExperimentLineage, key: dg.AssetKey) -> str:

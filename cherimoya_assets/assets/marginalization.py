@@ -18,6 +18,7 @@ from cherimoya_assets.analysis.marginalization import (
     pool_effects,
 )
 from cherimoya_assets.analysis.motifs import read_motifs
+from cherimoya_assets.analysis.mutagenesis.method import SaturationMutagenesis
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.made import Landing, Making
 from cherimoya_assets.assets.one_hot_sequences import exclusion_regions
@@ -64,7 +65,7 @@ def effects(making: Making, backgrounds: Backgrounds) -> Landing:
             motifs,
             chrom=chrom,
             in_window=experiment.in_window,
-            tolerance=experiment.mutagenesis_tolerance,
+            tolerance=experiment.parameters_of(SaturationMutagenesis).tolerance,
             batch_size=experiment.marginalize.batch_size,
             device=making.device,
             dtype=experiment.dtype,

@@ -23,7 +23,7 @@ from cherimoya_assets.analysis.input_versions import (
     loci_versions,
     region_versions,
 )
-from cherimoya_assets.analysis.models import SequenceModel
+from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.errors import InputError
 from cherimoya_assets.resources.storage import Held, Manifest

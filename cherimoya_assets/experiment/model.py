@@ -8,22 +8,35 @@ looking at the files (`preflight.py`). Names and defaults are those of cherimoya
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from cherimoya_assets.analysis.attribution_method import AttributionMethod
+from cherimoya_assets.analysis.methods import METHODS
+from cherimoya_assets.analysis.models import FAMILIES
+from cherimoya_assets.section import Positive, Section, Unsigned
 
 Head = Literal["counts", "profile"]
-
-Positive = Annotated[int, Field(gt=0, lt=2**31)]
-Unsigned = Annotated[int, Field(ge=0, lt=2**32)]
-"""As far as a seed of NumPy goes; what is counted or measured in bp is far below."""
 
 Probability = Annotated[float, Field(gt=0, le=1)]
 
 CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 """Lowest and highest minute, hour, day of the month, month, day of the week (0 and 7 are Sunday)."""
+
+M = TypeVar("M", bound=AttributionMethod)
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 
@@ -56,6 +69,15 @@ def _at_least_one(value: tuple[Any, ...]) -> tuple[Any, ...]:
     return value
 
 
+def _one_of(known: Collection[str]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in known:
+            raise ValueError(f"must be one of {', '.join(map(repr, known))}")
+        return value
+
+    return check
+
+
 def _cron_schedule(value: str) -> str:
     fields = value.split()
     if len(fields) != len(CRON) or not all(
@@ -82,29 +104,11 @@ def _is_cron_field(text: str, lowest: int, highest: int) -> bool:
     return True
 
 
-class Section(BaseModel):
-    """Unknown keys are errors, nothing changes after reading, and text is never taken for a number."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _numbers_are_numbers(cls, value: Any, info: Any) -> Any:
-        # YAML has read `512` as a number already: text here was quoted or mistyped, and `true` is not 1.
-        annotation = str(cls.model_fields[info.field_name].annotation)
-        numeric = "int" in annotation or "float" in annotation
-        if numeric and isinstance(value, str) and "Literal" not in annotation:
-            raise ValueError(f"a number is needed, not the text {value!r}")
-        if numeric and isinstance(value, bool):
-            raise ValueError(f"a number is needed, not {str(value).lower()}")
-        return value
-
-
 class ModelFile(Section):
     """One trained model. BPNet and ChromBPNet files are pickled modules and need `trusted` and `sha256`."""
 
     path: Path
-    kind: Literal["cherimoya", "bpnet", "chrombpnet"] = "cherimoya"
+    kind: Annotated[str, AfterValidator(_one_of(FAMILIES))] = "cherimoya"
     trusted: bool = False
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
@@ -210,12 +214,7 @@ class Experiment(Section):
     attr_window: Positive = 400
     output: Annotated[tuple[Head, ...], AfterValidator(_at_least_one)] = ("counts",)
     group: Unsigned | None = 0
-    algorithm: Literal["saturation_mutagenesis", "deep_lift_shap"] = "saturation_mutagenesis"
-    mutagenesis_tolerance: Annotated[float, Field(ge=0)] = 5e-4
-    n_shuffles: Positive = 20
-    warning_threshold: Annotated[float, Field(gt=0)] | None = 1e-3
-    random_state: Unsigned = 0
-    fast: bool = True
+    algorithm: Annotated[str, AfterValidator(_one_of(METHODS))] = "saturation_mutagenesis"
     batch_size: Positive | None = None
     dtype: Literal["float32", "bfloat16", "float16", "float64"] = "float32"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
@@ -225,6 +224,30 @@ class Experiment(Section):
     marginalize: MarginalizeParameters = MarginalizeParameters()
     automation: Automation = Automation()
     source: Path = Path()
+
+    _methods: dict[str, AttributionMethod] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_parameters_of_methods(cls, raw: Any, handler: ModelWrapValidatorHandler[Experiment]) -> Experiment:
+        """They stand at the first level of the file, those of every method whichever is chosen."""
+        methods: dict[str, AttributionMethod] = {}
+        problems: list[InitErrorDetails] = []
+        keys = method_keys()
+        for name, method in METHODS.items():
+            own = {field: raw[method.key(field)] for field in method.model_fields if method.key(field) in raw}
+            try:
+                methods[name] = method.model_validate(own)
+            except ValidationError as error:
+                problems += _details(error, method.key)
+        try:
+            experiment = handler({key: value for key, value in raw.items() if key not in keys})
+        except ValidationError as error:
+            problems = [*_details(error), *problems]
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        experiment._methods = methods
+        return experiment
 
     @field_validator("loci", "negatives", "exclusion_lists", mode="before")
     @classmethod
@@ -305,6 +328,34 @@ class Experiment(Section):
         return self
 
     @property
+    def method(self) -> AttributionMethod:
+        """How it is attributed, with the parameters of its file."""
+        return self._methods[self.algorithm]
+
+    def parameters_of(self, method: type[M]) -> M:
+        """The parameters of any method, chosen or not."""
+        found = self._methods[method.name]
+        assert isinstance(found, method)
+        return found
+
+    @property
     def folder(self) -> Path:
         """The folder of the experiment file, which relative paths are relative to."""
         return self.source.parent
+
+
+def method_keys() -> set[str]:
+    """What an experiment file calls the parameters of all methods."""
+    return {method.key(field) for method in METHODS.values() for field in method.model_fields}
+
+
+def _details(error: ValidationError, key: Callable[[str], str] = str) -> list[InitErrorDetails]:
+    """The problems of a validation as another can have them, under the names of an experiment file."""
+    return [
+        InitErrorDetails(
+            type=PydanticCustomError(detail["type"], "{said}", {"said": detail["msg"]}),
+            loc=tuple(key(part) if isinstance(part, str) else part for part in detail["loc"]),
+            input=detail["input"],
+        )
+        for detail in error.errors(include_url=False)
+    ]

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from cherimoya_assets.errors import ExperimentError, Problems
 from cherimoya_assets.experiment.cherimoya_json import section_from_json, translate
-from cherimoya_assets.experiment.model import Experiment, StepParameters
+from cherimoya_assets.experiment.model import Experiment, StepParameters, method_keys
 
 YAML_SUFFIXES = (".yaml", ".yml")
 
@@ -268,4 +268,5 @@ def _keys_beside(location: tuple[Any, ...]) -> list[str]:
         annotation = model.model_fields[part].annotation if part in model.model_fields else None
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
-    return [key for key in model.model_fields if key != "source"]
+    own = method_keys() if model is Experiment else set()
+    return [key for key in (*model.model_fields, *sorted(own)) if key != "source"]

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cherimoya_assets.analysis.deep_lift import DeepLiftShap
+from cherimoya_assets.analysis.models import FAMILIES
 from cherimoya_assets.assets.lineage import ExperimentLineage
 
 OUTPUTS = {"counts": "logcounts", "profile": "profile"}
@@ -27,9 +29,8 @@ def cherimoya_parameters(lineage: ExperimentLineage, head: str, device: str) -> 
     `attribute` and no `marginalize`.
     """
     models = list(lineage.experiment.model.values())
-    alone = len(models) == 1 and models[0].kind == "cherimoya"
     steps = {"seqlets": _seqlets(lineage)}
-    if alone:
+    if len(models) == 1 and FAMILIES[models[0].kind].read_by_cherimoya:
         steps["attribute"] = _attribute(lineage, head, device)
         if lineage.marginalizes:
             steps["marginalize"] = _marginalize(lineage, device)
@@ -46,10 +47,7 @@ def _attribute(lineage: ExperimentLineage, head: str, device: str) -> dict[str, 
         "output": OUTPUTS[head],
         "group": experiment.group,
         "attr_window": experiment.attr_window,
-        "n_shuffles": experiment.n_shuffles,
-        "warning_threshold": experiment.warning_threshold,
-        "random_state": experiment.random_state,
-        "fast": experiment.fast,
+        **experiment.parameters_of(DeepLiftShap).model_dump(),
         "batch_size": experiment.batch_size or ATTRIBUTE_BATCH,
         "dtype": experiment.dtype,
     }

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from cherimoya_assets.analysis import attribution_chunks, attributions
+from cherimoya_assets.analysis import attribution_chunks
 from cherimoya_assets.analysis.attribution_chunks import AttributionChunk, Resumed, computed_on
+from cherimoya_assets.analysis.methods import METHODS
 from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets_tests.analysis.test_attributions import (
     HEADS,
@@ -103,14 +104,14 @@ def test_the_bytes_do_not_depend_on_where_chunks_end_or_on_what_was_there(models
 
 def change_work(monkeypatch, change) -> None:
     """Have every engine's work on loci done by `change(work, ...)`."""
-    engine_for = attributions.engine_for
+    for method in METHODS.values():
 
-    def changed(*arguments, **keywords):
-        engine = engine_for(*arguments, **keywords)
-        engine.each_locus = partial(change, engine.each_locus)
-        return engine
+        def changed(self, *arguments, engine=method.engine, **keywords):
+            made = engine(self, *arguments, **keywords)
+            made.each_locus = partial(change, made.each_locus)
+            return made
 
-    monkeypatch.setattr(attributions, "engine_for", changed)
+        monkeypatch.setattr(method, "engine", changed)
 
 
 @pytest.mark.parametrize("way", ["windowed", "dense"])

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import torch
 
-from cherimoya_assets.analysis import attributions
 from cherimoya_assets.analysis.attributions import AttributionBlock, attribute
 from cherimoya_assets.analysis.genome import open_genome
 from cherimoya_assets.analysis.loci import EDGE, EXCLUDED, HAS_N, KEPT, interleave, place_windows, read_loci
+from cherimoya_assets.analysis.methods import METHODS
 from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.analysis.one_hot import SequenceBlock, one_hot_sequences
 from cherimoya_assets.demo import DEMO_EXPERIMENT
@@ -33,20 +33,14 @@ SHUFFLES, SEED, ATTR_WINDOW = 3, 5, 12
 pytestmark = pytest.mark.filterwarnings("ignore:Convergence deltas are:RuntimeWarning")
 
 
-def attributed(models, block, *, algorithm, progress=None, **changes):
-    arguments = {
-        "outputs": HEADS,
-        "attr_window": ATTR_WINDOW,
-        "group": 0,
-        "batch_size": None,
-        "dtype": "float32",
-        "device": "cpu",
-        "n_shuffles": SHUFFLES,
-        "random_state": SEED,
-        "warning_threshold": None,
-        "fast": True,
-    }
-    return attribute(models, block, algorithm=algorithm, progress=progress, **{**arguments, **changes})
+def attributed(models, block, *, algorithm, **changes):
+    """`changes` are parameters of any method, of which the chosen one takes its own, and arguments."""
+    method = METHODS[algorithm]
+    parameters = {"n_shuffles": SHUFFLES, "random_state": SEED, "warning_threshold": None, **changes}
+    chosen = method(**{name: value for name, value in parameters.items() if name in method.model_fields})
+    known = {name for one in METHODS.values() for name in one.model_fields}
+    arguments = {name: value for name, value in changes.items() if name not in known}
+    return attribute(models, block, method=chosen, **{"outputs": HEADS, "attr_window": ATTR_WINDOW, **arguments})
 
 
 def assert_equal_to_rounding(ours, theirs):
@@ -317,8 +311,8 @@ NO_FLOAT64 = r"\S+: cannot compute in float64; .* Set dtype to one of float32, b
     ],
 )
 def test_what_does_not_fit_is_one_sentence_before_any_work(models, algorithm, kind, changes, sentence, monkeypatch):
-    for method in ("engine_for", "deep_lift_locus_by_locus"):
-        monkeypatch.setattr(attributions, method, lambda *_, **__: pytest.fail("something was computed"))
+    for method in METHODS.values():
+        monkeypatch.setattr(method, "engine", lambda *_, **__: pytest.fail("something was computed"))
     # Both folds are looked at before the first is computed.
     folds = {"a": models["several groups and controls"], "b": models[kind]}
     with pytest.raises(ModelError, match=f"^{sentence}") as caught:

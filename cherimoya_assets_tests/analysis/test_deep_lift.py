@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cherimoya_assets.analysis.deep_lift import deep_lift_shap
+from cherimoya_assets.analysis.deep_lift import DeepLiftShap
 from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.errors import ModelError
 from cherimoya_assets_tests.small_models import IN_WINDOW, bpnet_file, cherimoya_file, chrombpnet_file
@@ -36,17 +36,9 @@ def sequences(n: int, seed: int = 0) -> np.ndarray:
 
 
 def attributed(model, X, heads=HEADS, span=(START, END), **changes):
-    arguments = {
-        "group": 0,
-        "batch_size": None,
-        "dtype": "float32",
-        "device": "cpu",
-        "n_shuffles": SHUFFLES,
-        "random_state": SEED,
-        "warning_threshold": None,
-        "fast": True,
-    }
-    return deep_lift_shap(model, X, *span, heads, **{**arguments, **changes})
+    own = {"n_shuffles": SHUFFLES, "random_state": SEED, "warning_threshold": None}
+    own |= {name: changes.pop(name) for name in list(changes) if name in DeepLiftShap.model_fields}
+    return DeepLiftShap(**own).attribute(model, X, *span, heads, **changes)
 
 
 def assert_equal_to_rounding(ours, theirs):

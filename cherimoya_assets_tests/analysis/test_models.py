@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from cherimoya_assets.analysis.models import DTYPES, load_model
+from cherimoya_assets.analysis.models import load_model
+from cherimoya_assets.analysis.sequence_model import DTYPES
 from cherimoya_assets.errors import ModelError
 from cherimoya_assets_tests.bad_inputs import Exploit
 from cherimoya_assets_tests.small_models import IN_WINDOW, NamedFile, bpnet_file, cherimoya_file, chrombpnet_file

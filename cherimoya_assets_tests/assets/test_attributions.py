@@ -6,9 +6,9 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from cherimoya_assets.analysis import attributions as analysis
 from cherimoya_assets.analysis.mutagenesis import saturation_mutagenesis
 from cherimoya_assets.analysis.mutagenesis.cherimoya_engine import CherimoyaEngine
+from cherimoya_assets.analysis.mutagenesis.method import SaturationMutagenesis
 from cherimoya_assets.analysis.one_hot import one_hot_sequences
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.one_hot_sequences import placed_loci
@@ -71,7 +71,7 @@ def test_what_is_stored_is_the_mean_over_both_folds(lineage):
 
 
 def test_a_missing_fold_fails_before_anything_is_computed(lineage, monkeypatch):
-    monkeypatch.setattr(analysis, "engine_for", lambda *_, **__: pytest.fail("something was computed"))
+    monkeypatch.setattr(SaturationMutagenesis, "engine", lambda *_, **__: pytest.fail("something was computed"))
     missing = lineage.experiment.model["b"].path
     missing.unlink()
     with pytest.raises(dg.Failure, match=rf"{missing.name}: cannot be read \(No such file or directory\)"):

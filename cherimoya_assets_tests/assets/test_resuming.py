@@ -75,17 +75,9 @@ def uninterrupted(tmp_path_factory) -> dict[str, str]:
         {fold: load_model(file) for fold, file in experiment.model.items()},
         lineage.store.load(("tiny", "one_hot_sequences"), CHROM),
         outputs=HEADS,
-        algorithm=experiment.algorithm,
+        method=experiment.method,
         attr_window=experiment.attr_window,
         group=experiment.group,
-        tolerance=experiment.mutagenesis_tolerance,
-        batch_size=None,
-        dtype="float32",
-        device="cpu",
-        n_shuffles=experiment.n_shuffles,
-        random_state=experiment.random_state,
-        warning_threshold=None,
-        fast=True,
     )
     return {head: lineage.store.stage(block).manifest.version for head, block in blocks.items()}
 

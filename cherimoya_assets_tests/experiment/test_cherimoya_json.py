@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from cherimoya_cli import defaults
 
+from cherimoya_assets.analysis.methods import METHODS
 from cherimoya_assets.experiment import Experiment, read_experiment
 from cherimoya_assets.experiment.cherimoya_json import EVERY
 from cherimoya_assets.experiment.reading import PATH_KEYS
@@ -37,10 +38,10 @@ ATTRIBUTE = {
     "output": ("profile", "output.0"),
     "group": (1, "group"),
     "attr_window": (444, "attr_window"),
-    "n_shuffles": (11, "n_shuffles"),
-    "warning_threshold": (0.5, "warning_threshold"),
-    "random_state": (3, "random_state"),
-    "fast": (False, "fast"),
+    "n_shuffles": (11, "deep_lift_shap.n_shuffles"),
+    "warning_threshold": (0.5, "deep_lift_shap.warning_threshold"),
+    "random_state": (3, "deep_lift_shap.random_state"),
+    "fast": (False, "deep_lift_shap.fast"),
 }
 
 SEQLETS = {
@@ -103,6 +104,8 @@ def at(experiment: Experiment, place: str) -> Any:
     def step(value: Any, part: str) -> Any:
         if isinstance(value, dict):
             return value[part]
+        if part in METHODS:
+            return value.parameters_of(METHODS[part])
         return value[int(part)] if isinstance(value, tuple) else getattr(value, part)
 
     def plain(value: Any) -> Any:
@@ -228,7 +231,7 @@ def test_what_a_pipeline_file_leaves_to_its_top_level_comes_from_there(tmp_path)
     raw |= {"name": "x", "sequences": "g.fa", "loci": "a.bed", "model": "m", "random_state": 9, "dtype": "float16"}
     raw |= {"device": "cpu"}
     experiment = read_experiment(written(tmp_path, raw))
-    assert (experiment.random_state, experiment.marginalize.random_state) == (9, 9)
+    assert (experiment.method.random_state, experiment.marginalize.random_state) == (9, 9)
     assert (experiment.dtype, experiment.device) == ("float16", "cpu")
     assert experiment.attr_window == defaults.default_attribute_parameters["attr_window"]
     assert experiment.marginalize.loci is None, "the negatives, as in cherimoya"

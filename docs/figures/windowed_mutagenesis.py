@@ -24,7 +24,8 @@ import torch
 from matplotlib.colors import LogNorm
 
 from cherimoya_assets.analysis.genome import open_genome
-from cherimoya_assets.analysis.models import SequenceModel, load_model
+from cherimoya_assets.analysis.models import load_model
+from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets.analysis.mutagenesis import TOLERANCE
 from cherimoya_assets.analysis.mutagenesis.edit_table import edit_table
 from cherimoya_assets.analysis.mutagenesis.edits import Substitutions

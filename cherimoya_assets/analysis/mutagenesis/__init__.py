@@ -19,7 +19,7 @@ from cherimoya_assets.analysis.mutagenesis.engines import TOLERANCE, Engine, eng
 from cherimoya_assets.analysis.mutagenesis.result import MutagenesisResult
 
 if TYPE_CHECKING:
-    from cherimoya_assets.analysis.models import SequenceModel
+    from cherimoya_assets.analysis.sequence_model import SequenceModel
 
 
 __all__ = [

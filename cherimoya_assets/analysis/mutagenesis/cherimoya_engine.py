@@ -23,7 +23,7 @@ from cherimoya_assets.analysis.mutagenesis.windowed.memory import edits_at_once
 from cherimoya_assets.analysis.side_by_side import each_alone
 
 if TYPE_CHECKING:
-    from cherimoya_assets.analysis.models import SequenceModel
+    from cherimoya_assets.analysis.sequence_model import SequenceModel
 
 MOST_NAMED = 20
 """Loci that a sentence about fallbacks lists before it says how many more there are."""

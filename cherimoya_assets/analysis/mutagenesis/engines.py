@@ -11,42 +11,18 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.attribution_method import LocusEngine
+
 if TYPE_CHECKING:
-    from cherimoya_assets.analysis.locus_by_locus import LocusByLocus
-    from cherimoya_assets.analysis.models import SequenceModel
     from cherimoya_assets.analysis.mutagenesis.edits import EditedPredictions, LocalEdit
+    from cherimoya_assets.analysis.sequence_model import SequenceModel
 
 TOLERANCE = 5e-4
 """Largest relative error of a locus that is accepted, by the engine's own upper estimate of it."""
 
 
-class Engine(Protocol):
-    """A model, ready for edits of sequences.
-
-    Attributes:
-        name: "windowed" or "tangermeme". version: raised whenever the same edits get other numbers.
-        alone: whether every sum stays in one thread, so that sequences are computed side by side on a CPU, and the
-            number of threads changes nothing.
-    """
-
-    name: str
-    version: int
-    alone: bool
-
-    def each_locus(
-        self,
-        X: NDArray[np.int8],
-        start: int,
-        end: int,
-        outputs: Sequence[str],
-        *,
-        group: int | None,
-        stretch: int | None = None,
-    ) -> LocusByLocus:
-        """Hypothetical attributions of `[start, end)` of sequences (n, 4, L), handed over while they are computed.
-
-        With `stretch`, no locus is begun before the stretch of so many before it is done.
-        """
+class Engine(LocusEngine, Protocol):
+    """A model, ready for edits of sequences: "windowed" or "tangermeme"."""
 
     def predictions(self, X: NDArray[np.int8], edits: Sequence[LocalEdit]) -> EditedPredictions:
         """Predictions of one sequence, (4, L), before and after each of its edits; there may be none.
@@ -67,17 +43,9 @@ def engine_for(
 ) -> Engine:
     """The engine for sequences of `length` bp; see `saturation_mutagenesis` for the arguments."""
     if dtype == "float32" and tolerance > 0:
-        if model.kind == "cherimoya" and bool(model.module.n_layers):
-            from cherimoya_assets.analysis.mutagenesis.cherimoya_engine import CherimoyaEngine
-
-            return CherimoyaEngine(model, length=length, tolerance=tolerance, batch_size=batch_size, device=device)
-        if model.kind != "cherimoya" and device == "cpu":
-            from cherimoya_assets.analysis.mutagenesis.bpnet_engine import BPNetEngine
-            from cherimoya_assets.analysis.mutagenesis.convolutional.network import networks_of
-
-            networks = networks_of(model.module)
-            if networks is not None:
-                return BPNetEngine(networks)
+        windowed = model.windowed_engine(length=length, tolerance=tolerance, batch_size=batch_size, device=device)
+        if windowed is not None:
+            return windowed
     from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import TangermemeEngine
 
     return TangermemeEngine(model, length=length, batch_size=batch_size, dtype=dtype, device=device)

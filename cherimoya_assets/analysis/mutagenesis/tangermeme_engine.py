@@ -20,7 +20,7 @@ from cherimoya_assets.analysis.mutagenesis.edits import EditedPredictions, Local
 if TYPE_CHECKING:
     import torch
 
-    from cherimoya_assets.analysis.models import SequenceModel
+    from cherimoya_assets.analysis.sequence_model import SequenceModel
 
 
 class TangermemeEngine:

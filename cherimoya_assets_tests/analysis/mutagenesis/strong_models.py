@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from cherimoya import Cherimoya
 
-from cherimoya_assets.analysis.models import SequenceModel
+from cherimoya_assets.analysis.cherimoya_model import CherimoyaModel
+from cherimoya_assets.analysis.sequence_model import SequenceModel
 
 
 def strong_model(
@@ -58,9 +59,7 @@ def fresh_model(*, n_filters: int = 8, n_layers: int = 3, seed: int = 0) -> Sequ
 
 def as_loaded(module: Cherimoya) -> SequenceModel:
     groups = tuple(module.signal_groups)
-    return SequenceModel(
-        "cherimoya", module.eval(), groups, module.n_control_tracks, module.trimming, Path("strong.torch"), ""
-    )
+    return CherimoyaModel(module.eval(), groups, module.n_control_tracks, module.trimming, Path("strong.torch"), "")
 
 
 def random_sequences(n: int, length: int, seed: int = 0) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cherimoya_assets.analysis.models import SequenceModel
+from cherimoya_assets.analysis.bpnet_model import BPNetModel, ChromBPNetModel
 from cherimoya_assets.analysis.mutagenesis.bpnet_engine import BPNetEngine
 from cherimoya_assets.analysis.mutagenesis.cherimoya_engine import CherimoyaEngine
 from cherimoya_assets.analysis.mutagenesis.engines import engine_for
@@ -14,8 +14,8 @@ from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import TangermemeEn
 from cherimoya_assets_tests.analysis.mutagenesis.convolutional.test_network import bpnet, chrombpnet
 from cherimoya_assets_tests.analysis.mutagenesis.strong_models import strong_model
 
-OF_BPNET = SequenceModel("bpnet", bpnet(), (2,), 0, 49, Path("bpnet"), "")
-OF_CHROMBPNET = SequenceModel("chrombpnet", chrombpnet({}, {}), (1,), 0, 49, Path("chrombpnet"), "")
+OF_BPNET = BPNetModel(bpnet(), (2,), 0, 49, Path("bpnet"), "")
+OF_CHROMBPNET = ChromBPNetModel(chrombpnet({}, {}), (1,), 0, 49, Path("chrombpnet"), "")
 
 
 @pytest.mark.parametrize(

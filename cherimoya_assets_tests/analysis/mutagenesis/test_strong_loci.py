@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import cherimoya_assets
-from cherimoya_assets.analysis.models import SequenceModel, load_model
+from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.analysis.mutagenesis import TOLERANCE, saturation_mutagenesis
+from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets.demo import DEMO_EXPERIMENT
 from cherimoya_assets_tests.analysis.mutagenesis import dense_truth
 

@@ -12,9 +12,10 @@ import torch
 from bpnetlite.bpnet import BPNet
 from bpnetlite.chrombpnet import ChromBPNet
 
-from cherimoya_assets.analysis.models import SequenceModel
+from cherimoya_assets.analysis.bpnet_model import BPNetModel, ChromBPNetModel
 from cherimoya_assets.analysis.mutagenesis import LocalEdit, local_edit_effects, saturation_mutagenesis
 from cherimoya_assets.analysis.mutagenesis.convolutional.network import networks_of
+from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets_tests.analysis.mutagenesis.dense_truth import edited, relative_error
 from cherimoya_assets_tests.analysis.mutagenesis.strong_models import random_sequences
 
@@ -58,11 +59,9 @@ def model_of(name: str) -> tuple[SequenceModel, int]:
     make, length = MODULES[name]
     module = make()
     main = module.accessibility if isinstance(module, ChromBPNet) else module
-    kind = "chrombpnet" if isinstance(module, ChromBPNet) else "bpnet"
+    family = ChromBPNetModel if isinstance(module, ChromBPNet) else BPNetModel
     outputs = int(main.n_outputs)
-    return SequenceModel(
-        kind, module, (outputs,), int(main.n_control_tracks), int(main.trimming), Path(name), ""
-    ), length
+    return family(module, (outputs,), int(main.n_control_tracks), int(main.trimming), Path(name), ""), length
 
 
 def predictions(model: SequenceModel, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +137,7 @@ def test_a_motif_s_weak_effect_keeps_its_digits():
     with torch.no_grad():
         weak.linear.weight.mul_(1e-6)
         weak.linear.bias.fill_(8.0)
-    faint = SequenceModel("bpnet", weak, model.signal_groups, 0, model.trimming, Path("faint"), "")
+    faint = BPNetModel(weak, model.signal_groups, 0, model.trimming, Path("faint"), "")
     found = saturation_mutagenesis(faint, X[None], 90, 110, ("counts",)).scores["counts"][0]
     assert_exact(found, hypothetical(faint, X, 90, 110)["counts"])
 
@@ -185,7 +184,7 @@ def test_no_number_among_the_weights_is_never_given_numbers():
     module = bpnet()
     with torch.no_grad():
         module.rconvs[1].weight[0, 0, 0] = float("nan")
-    model = SequenceModel("bpnet", module, (2,), 0, int(module.trimming), Path("nan"), "")
+    model = BPNetModel(module, (2,), 0, int(module.trimming), Path("nan"), "")
     found = saturation_mutagenesis(model, random_sequences(1, 200), 90, 100)
     for head in HEADS:
         assert np.isnan(found.scores[head]).all()
