@@ -157,6 +157,24 @@ def test_python_in_the_documents_imports_and_calls_what_exists(document, block):
             signature.bind_partial(*node.args, **{keyword.arg: None for keyword in node.keywords if keyword.arg})
 
 
+def test_the_walk_in_a_notebook_runs_and_changes_nothing(narrow_run, tmp_path, monkeypatch, capsys):
+    # The demo and its home, made narrow.
+    monkeypatch.setattr("cherimoya_assets.demo.DEMO_EXPERIMENT", narrow_run.file)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo_home").symlink_to(narrow_run.home)
+    before = {path: path.stat().st_mtime_ns for path in (narrow_run.home / "store").rglob("*")}
+    walk: dict[str, object] = {}
+    for block in blocks(DOCUMENTS["docs/notebook.md"], "python"):
+        exec(block, walk)
+    for block in blocks(README, "python"):
+        if "open_experiment" in block:
+            exec(block, {})
+    assert (tmp_path / "locus.png").stat().st_size > 0
+    assert len(re.findall(r"^  counts/seqlets +3 of 3 chromosomes$", capsys.readouterr().out, re.MULTILINE)) == 2
+    assert {path: path.stat().st_mtime_ns for path in (narrow_run.home / "store").rglob("*")} == before
+
+
 @pytest.fixture(scope="module")
 def definitions(tmp_path_factory):
     """The lineage of an experiment with two heads, motifs and backgrounds: every asset that there is."""

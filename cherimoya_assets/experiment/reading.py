@@ -88,7 +88,8 @@ def read_experiments(path: str | Path) -> list[Experiment]:
         raise ExperimentError(
             f"{path}: no experiment file (*.yaml) in this folder. `cherimoya-assets init` writes one."
         )
-    experiments, problems = [], []
+    experiments: list[Experiment] = []
+    problems: list[str] = []
     for file in files:
         try:
             experiments.append(read_experiment(file))
@@ -165,7 +166,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(
                 problem=f"the alias `*{event.anchor}` is not read here, write its value out",
                 problem_mark=event.start_mark,
