@@ -33,7 +33,7 @@ SECONDS_BETWEEN_LOOKS = 5
 OBSERVE_SENSOR = "observe_inputs"
 
 
-def recompute_when_out_of_date(lineage: ExperimentLineage) -> dg.AutomationCondition | None:
+def recompute_when_out_of_date(lineage: ExperimentLineage) -> dg.AutomationCondition[Any] | None:
     """The condition of every asset of an experiment, as its `automation` says it; None where that is `manual`.
 
     A partition is requested when it is out of date, nothing above it is, and nothing of it or right above it runs. A
@@ -42,7 +42,7 @@ def recompute_when_out_of_date(lineage: ExperimentLineage) -> dg.AutomationCondi
     automation = lineage.experiment.automation
     if automation.mode == "manual":
         return None
-    condition, moment = dg.AutomationCondition, Moment(lineage)
+    condition, moment = dg.AutomationCondition[Any], Moment(lineage)
     quiet = ~condition.in_progress() & ~condition.any_deps_in_progress()
     wanted = Unrequested(moment) & OutOfDate(moment) & ~Waits(moment) & quiet
     if automation.cron is None:
@@ -63,7 +63,7 @@ class Moment:
         self._lineage = lineage
         self._looks: WeakKeyDictionary[Any, Drift] = WeakKeyDictionary()
 
-    def look(self, context: dg.AutomationContext) -> Drift:
+    def look(self, context: dg.AutomationContext[Any]) -> Drift:
         # An evaluation has one view of the graph, and every evaluation another.
         view = context.asset_graph_view
         if view not in self._looks:
@@ -91,7 +91,7 @@ def freshness(now: Drift, key: dg.AssetKey, partition: str | None) -> Freshness 
         return None
 
 
-class _Judged(dg.AutomationCondition):
+class _Judged(dg.AutomationCondition[Any]):
     """A condition that is true for the partitions of which `holds` is."""
 
     def __init__(self, moment: Moment) -> None:
@@ -100,7 +100,7 @@ class _Judged(dg.AutomationCondition):
     def holds(self, found: Freshness | None) -> bool:
         raise NotImplementedError
 
-    def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
+    def evaluate(self, context: dg.AutomationContext[Any]) -> dg.AutomationResult[Any]:
         now = self._moment.look(context)
         chosen = {cell for cell in _cells(context.candidate_subset) if self.holds(freshness(now, context.key, cell))}
         return dg.AutomationResult(context, _subset(context, chosen))
@@ -121,7 +121,7 @@ class Waits(_Judged):
         return found is None or bool(found.through)
 
 
-class Unrequested(dg.AutomationCondition):
+class Unrequested(dg.AutomationCondition[Any]):
     """What a partition would be made from now is not what it was requested for last.
 
     A request that was fulfilled is forgotten. One that failed is remembered, so that it is not repeated at every look.
@@ -130,7 +130,7 @@ class Unrequested(dg.AutomationCondition):
     def __init__(self, moment: Moment) -> None:
         self._moment = moment
 
-    def evaluate(self, context: dg.AutomationContext) -> dg.AutomationResult:
+    def evaluate(self, context: dg.AutomationContext[Any]) -> dg.AutomationResult[Any]:
         now, key = self._moment.look(context), context.key
         before = json.loads(context.cursor) if context.cursor else {"seen": {}, "requested": {}}
         requested_last = context.get_previous_requested_subset(key)
@@ -154,10 +154,11 @@ def _cells(subset: Any) -> set[str | None]:
     return set(subset.expensively_compute_partition_keys()) if subset.is_partitioned else {None}
 
 
-def _subset(context: dg.AutomationContext, cells: set[str | None]) -> Any:
+def _subset(context: dg.AutomationContext[Any], cells: set[str | None]) -> Any:
     if not context.candidate_subset.is_partitioned:
         return context.candidate_subset if cells else context.get_empty_subset()
-    return context.candidate_subset.compute_intersection_with_partition_keys(cells)
+    chosen = {cell for cell in cells if cell is not None}
+    return context.candidate_subset.compute_intersection_with_partition_keys(chosen)
 
 
 def automation_sensors(lineages: Sequence[ExperimentLineage], *, running: bool) -> list[dg.SensorDefinition]:

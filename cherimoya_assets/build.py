@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -81,7 +82,9 @@ def build_experiment(lineage: ExperimentLineage) -> list[dg.AssetsDefinition]:
     return assets if (condition := recompute_when_out_of_date(lineage)) is None else _automated(assets, condition)
 
 
-def _automated(assets: Sequence[dg.AssetsDefinition], condition: dg.AutomationCondition) -> list[dg.AssetsDefinition]:
+def _automated(
+    assets: Sequence[dg.AssetsDefinition], condition: dg.AutomationCondition[Any]
+) -> list[dg.AssetsDefinition]:
     """The assets with a condition each; inputs are observed by a sensor."""
     return [
         asset.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=condition))

@@ -13,6 +13,7 @@ import base64
 import hashlib
 from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
 
 from cherimoya_assets.errors import InstallationError
 
@@ -81,7 +82,7 @@ def _foreign_files(installed: Distribution) -> list[str]:
         if file.hash is None or not str(file).startswith("modiscolite/"):
             continue
         try:
-            content = file.locate().read_bytes()
+            content = Path(file.locate()).read_bytes()
         except OSError:
             foreign.append(str(file))
             continue

@@ -7,6 +7,7 @@ experiment file itself (`experiment/`), and how a format is read (`analysis/`). 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,23 +60,23 @@ def check_inputs(experiment: Experiment, cache: Path, *, device: str | None = No
         ("exclusion_lists", experiment.exclusion_lists),
     ):
         for file in paths:
-            loci = found.look(lambda file=file: read_loci([file]))
+            loci = found.look(partial(read_loci, [file]))
             if loci is not None and genome is not None:
                 found.add(_names_agree(file, loci, genome, strict=role != "exclusion_lists"))
                 if role != "exclusion_lists":
-                    found.look(lambda file=file: read_loci([file], genome.chrom_sizes))
+                    found.look(partial(read_loci, [file], genome.chrom_sizes))
     for motifs in sorted({file for file in (experiment.motifs, experiment.marginalize.motifs) if file is not None}):
-        matrices = found.look(lambda motifs=motifs: read_motifs(motifs))
+        matrices = found.look(partial(read_motifs, motifs))
         if matrices and (long := [name for name, matrix in matrices.items() if matrix.shape[1] > experiment.in_window]):
             found.add([f"{motifs.name}: motif {long[0]!r} is longer than in_window {experiment.in_window}. Remove it."])
-    for file in experiment.model.values():
-        model = found.look(lambda file=file: load_model(file))
+    for model_file in experiment.model.values():
+        model = found.look(partial(load_model, model_file))
         if model is not None:
-            found.look(lambda model=model: model.check_window(experiment.in_window, experiment.out_window))
-            found.look(lambda model=model: model.check_group(experiment.group))
-            found.look(lambda model=model: model.check_dtype(experiment.dtype))
+            found.look(partial(model.check_window, experiment.in_window, experiment.out_window))
+            found.look(partial(model.check_group, experiment.group))
+            found.look(partial(model.check_dtype, experiment.dtype))
             asked = (experiment.output, experiment.group, experiment.dtype)
-            found.look(lambda model=model, asked=asked: experiment.method.check(model, *asked))
+            found.look(partial(experiment.method.check, model, *asked))
     found.look(lambda: check_parameters(experiment.modisco, experiment.attr_window))
     return found.sentences
 

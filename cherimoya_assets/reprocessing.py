@@ -7,10 +7,14 @@ until somebody starts them.
 """
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from cherimoya_assets.assets.lineage import ExperimentLineage
+
+if TYPE_CHECKING:
+    from cherimoya_assets.walk import Made, Skipped
 
 WEEKLY = "0 3 * * 0"
 """Sundays at 3, when nobody waits for the GPU."""
@@ -79,14 +83,14 @@ class _Log:
 
     def advances(self, advance: object) -> None: ...
 
-    def run_ends(self, made) -> None:
+    def run_ends(self, made: "Made") -> None:
         where = f" [{made.partition}]" if made.partition else ""
         for key in made.metadata:
             self._log.info(f"made {key.to_user_string()}{where} in run {made.run_id}")
         for said in made.warnings:
             self._log.warning(said)
 
-    def skipped(self, skipped) -> None:
+    def skipped(self, skipped: "Skipped") -> None:
         self._log.info(f"skipped {skipped.key.to_user_string()}: {skipped.reason}")
 
     def stage_ends(self) -> None: ...

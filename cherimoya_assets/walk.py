@@ -357,7 +357,7 @@ def _failure(keys: tuple[dg.AssetKey, ...], error: Any) -> Failure:
     """What went wrong first; with the whole traceback, unless it is an error that is made for the reader."""
     if error is None:
         return Failure(keys, "the run failed outside of a step")
-    family = {one.__name__ for one in (CherimoyaAssetsError, *CherimoyaAssetsError.__subclasses__())}
+    family = {CherimoyaAssetsError.__name__, *(one.__name__ for one in CherimoyaAssetsError.__subclasses__())}
     cause = error
     while cause.cls_name not in family and cause.cause is not None:
         cause = cause.cause

@@ -9,7 +9,7 @@ from cherimoya_assets.assets.made import Landing, Making
 def annotated_seqlets(making: Making, seqlets: SeqletTable) -> Landing:
     """The annotated seqlets of one head."""
     lineage = making.lineage
-    motifs, n_jobs = read_motifs(lineage.motif_file), making.experiment.annotation.n_jobs
+    motifs, n_jobs = read_motifs(lineage.motif_database), making.experiment.annotation.n_jobs
     annotated = annotate_seqlets(seqlets, lineage.genome, motifs, **making.parameters, n_jobs=n_jobs)
     same = all(list(annotated.table[name]) == list(seqlets.table[name]) for name in ("locus_id", "start"))
     told = f"{len(annotated.table)} rows for {len(seqlets.table)} seqlets"

@@ -3,11 +3,12 @@
 Both heads come from one sweep over the sequences, so they are outputs of one step; either can be selected alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 
 from cherimoya_assets.analysis.attribution_chunks import Resumed
 from cherimoya_assets.analysis.attributions import AttributionBlock, attribute
@@ -41,7 +42,7 @@ def attributions_asset(lineage: ExperimentLineage, step: Step) -> dg.AssetsDefin
         can_subset=True,
         pool=GPU_POOL,
     )
-    def attributions(context: dg.AssetExecutionContext, gpu: GPUResource, sequences: SequenceBlock):
+    def attributions(context: dg.AssetExecutionContext, gpu: GPUResource, sequences: SequenceBlock) -> Iterator[Any]:
         chrom = context.partition_key
         heads = tuple(head for head in lineage.heads if keys[head] in context.selected_asset_keys)
         progress = Progress(context.log.info, step.name, chrom, step.unit)
@@ -153,10 +154,8 @@ def attribution_checks(
     ]
 
 
-def attribution_preview(block: AttributionBlock):
+def attribution_preview(block: AttributionBlock) -> pd.DataFrame:
     """The strongest loci: where they are and which base the model looks at most."""
-    import pandas as pd
-
     projected = block.projected
     order = np.argsort(-np.abs(projected).max(axis=1)) if len(projected) else np.array([], int)
     peak = np.abs(projected[order]).argmax(axis=1) if len(order) else order

@@ -222,7 +222,7 @@ def attributed_heads(lineage: ExperimentLineage, instance: dg.DagsterInstance) -
     ]
     if not correlations:
         return heads, None
-    return heads, Agreement(*lineage.heads, correlations=pd.concat(correlations, ignore_index=True))
+    return heads, Agreement(lineage.heads[0], lineage.heads[1], pd.concat(correlations, ignore_index=True))
 
 
 def patterns(lineage: ExperimentLineage, head: str) -> tuple[list[Pattern], tuple[int, int]]:
@@ -243,7 +243,7 @@ def motif_counts(lineage: ExperimentLineage, head: str) -> pd.DataFrame:
     """Seqlets by nearest motif, the most frequent first, names deciding between equals."""
     tables = [found.table[["motif", "score"]] for _, found in stored(lineage, lineage.key(head, "annotated_seqlets"))]
     grouped = pd.concat(tables, ignore_index=True).groupby("motif")["score"].agg(["size", "median"]).reset_index()
-    counts = grouped.set_axis(["motif", "seqlets", "score"], axis=1)
+    counts: pd.DataFrame = grouped.set_axis(["motif", "seqlets", "score"], axis=1)
     return counts.sort_values(["seqlets", "motif"], ascending=[False, True], ignore_index=True)
 
 
@@ -263,7 +263,8 @@ def provenance(lineage: ExperimentLineage, steps: Sequence[Step]) -> Provenance:
         (name.replace("_", " "), _file_names(paths), lineage.input_version(*paths))
         for name, paths in input_files(lineage).items()
     ]
-    rows, packages = [], {}
+    rows: list[tuple[str, int, str, str, str]] = []
+    packages: dict[str, dict[str, None]] = {}
     for name in (step.name for step in steps if step.kind != INPUT and step.name != STEP):
         for key in (lineage.key(name), *(lineage.key(head, name) for head in lineage.heads)):
             if not (found := list(manifests(lineage, key))):

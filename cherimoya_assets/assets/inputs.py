@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster import BetaWarning
@@ -83,7 +84,7 @@ def _observable(name: str, group: str, inputs: Mapping[dg.AssetKey, Observed]) -
         for key, one in inputs.items()
     ]
 
-    def observed(context: dg.AssetExecutionContext):
+    def observed(context: dg.AssetExecutionContext) -> Iterator[dg.AssetObservation | dg.ObserveResult]:
         for key in sorted(context.selected_asset_keys):
             with reader_errors():
                 yield from _observations(key, inputs[key])
@@ -91,7 +92,9 @@ def _observable(name: str, group: str, inputs: Mapping[dg.AssetKey, Observed]) -
     with warnings.catch_warnings():
         # Beta in Dagster 1.13: one step that observes several files, together or alone. Accepted here, and only here.
         warnings.simplefilter("ignore", BetaWarning)
-        return dg.multi_observable_source_asset(name=f"{name}__inputs", specs=specs, can_subset=True)(observed)
+        observable = dg.multi_observable_source_asset(name=f"{name}__inputs", specs=specs, can_subset=True)
+        asset: dg.AssetsDefinition = observable(observed)
+        return asset
 
 
 def _observations(key: dg.AssetKey, one: Observed) -> Iterator[dg.AssetObservation | dg.ObserveResult]:
@@ -103,7 +106,7 @@ def _observations(key: dg.AssetKey, one: Observed) -> Iterator[dg.AssetObservati
             raise InputError(
                 f"{path}: cannot be read ({error.strerror}). Restore it or mend the experiment file."
             ) from error
-    metadata = {
+    metadata: dict[str, Any] = {
         "files": len(hashes),
         "size_bytes": sum(path.stat().st_size for path in one.paths),
         "sha256": dg.MetadataValue.json(dict(zip(map(str, one.paths), hashes, strict=True))),

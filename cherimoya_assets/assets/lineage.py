@@ -123,8 +123,17 @@ class ExperimentLineage:
         return marginalizes(self.experiment)
 
     @property
-    def marginalize_motif_file(self) -> Path | None:
-        return marginalize_motifs(self.experiment)
+    def motif_database(self) -> Path:
+        """The motif file of an experiment that has one."""
+        assert self.experiment.motifs is not None
+        return self.experiment.motifs
+
+    @property
+    def marginalize_motif_file(self) -> Path:
+        """The motifs of an experiment that marginalizes."""
+        motifs = marginalize_motifs(self.experiment)
+        assert motifs is not None
+        return motifs
 
     @property
     def background_files(self) -> tuple[Path, ...]:

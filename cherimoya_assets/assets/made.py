@@ -49,7 +49,7 @@ class Making:
         self, lineage: ExperimentLineage, step: Step, key: dg.AssetKey, context: dg.AssetExecutionContext
     ) -> None:
         self.lineage, self.step, self.key, self.context = lineage, step, key, context
-        self.partition = context.partition_key if step.by_chromosome else None
+        self.partition: str | None = context.partition_key if step.by_chromosome else None
         self.device, self.watch, self.inputs = "cpu", Stopwatch(), dict[str, str]()
         if not step.gpu:
             self.begin()
@@ -67,7 +67,7 @@ class Making:
     @property
     def head(self) -> str:
         """The head. Not for a step without heads."""
-        return self.key.path[1]
+        return str(self.key.path[1])
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _asset(
 ) -> dg.AssetsDefinition:
     given, deps = dependencies(lineage, key)
 
-    @dg.asset(
+    asset: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
         key=key,
         ins=given,
         deps=deps,
@@ -145,6 +145,8 @@ def _asset(
         required_resource_keys={"gpu"} if step.gpu else set(),
         **spec_of(lineage, step, key),
     )
+
+    @asset
     def make(context: dg.AssetExecutionContext, **loaded: Any) -> Iterator[Any]:
         with reader_errors(), analysis_log(context.log):
             making = Making(lineage, step, key, context)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ class _Head:
             yield _Item(f"{name}_marginalize", (lineage.key("marginalization_effects"),), self._write_effects)
         for step, parameters in cherimoya_parameters(lineage, self.head, self.device).items():
             text = json.dumps(parameters, sort_keys=True, indent=4)
-            yield _Item(f"{name}.{step}.json", (), lambda path, text=text: _write_text(path, text))
+            yield _Item(f"{name}.{step}.json", (), partial(_write_text, text=text))
 
     def absent(self, key: dg.AssetKey) -> list[str]:
         """The chromosomes (or "all chromosomes") that are not stored of an asset."""
@@ -206,13 +206,13 @@ class _Head:
     @cached_property
     def _annotated(self) -> str:
         tables = self._load_all(self.lineage.key(self.head, "annotated_seqlets"))
-        motifs = read_motifs(self.lineage.motif_file)
+        motifs = read_motifs(self.lineage.motif_database)
         return ttl_text(tables, self.order, list(self.lineage.genome.chrom_sizes), list(motifs))
 
     def _write_patterns(self, path: Path) -> None:
         # The rows of the exported attributions are those of the loci files as they are now, perhaps sorted since.
         patterns: ModiscoPatterns = self._load(self.lineage.key(self.head, "modisco_patterns"))
-        path.write_bytes(patterns.naming_rows_of(self.pooled.locus_id).h5)
+        path.write_bytes(patterns.naming_rows_of(list(self.pooled.locus_id)).h5)
 
     def _write_report(self, path: Path) -> None:
         copy_report(self._load(self.lineage.key(self.head, "modisco_report")), path)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.loci import EDGE, EXCLUDED, HAS_N, KEPT, NOT_SELECTED, STATUSES
 from cherimoya_assets.analysis.modisco import MIN_METACLUSTER_SIZE
+from cherimoya_assets.analysis.tables import rows_of
 from cherimoya_assets.reports.contribution_logo import LETTERS, contribution_logo
 from cherimoya_assets.reports.lineage_picture import Step, lineage_svg
 from cherimoya_assets.reports.page_style import page_style
@@ -205,7 +206,7 @@ def _loci(summary: ExperimentSummary) -> dict[str, Any]:
         "total": {"counts": totals, "all": everything, "kept": kept},
         "sentence": sentence + (f"; {count(everything - kept)} left out ({', '.join(lost)})." if lost else "."),
         "elsewhere": int(elsewhere["n"].sum()),
-        "elsewhere_names": _some([f"{row.chrom}: {count(row.n)}" for row in elsewhere.itertuples()], 8),
+        "elsewhere_names": _some([f"{row.chrom}: {count(row.n)}" for row in rows_of(elsewhere)], 8),
     }
 
 
@@ -246,7 +247,7 @@ def _effects(effects: pd.DataFrame | None) -> dict[str, Any] | None:
             "backgrounds": row.backgrounds,
             "svg": _forest(row.low, row.mean, row.high, left, right),
         }
-        for row in shown.itertuples()
+        for row in rows_of(shown)
     ]
     return {"rows": rows, "more": len(effects) - len(shown), "axis": f"{_signed(left)} to {_signed(right)}"}
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.effect_summary import effect_summary
 from cherimoya_assets.analysis.marginalization import EffectTable, consensus_sequence
+from cherimoya_assets.analysis.tables import rows_of
 from cherimoya_assets.errors import InputError
 from cherimoya_assets.reports.contribution_logo import LETTERS, contribution_logo
 from cherimoya_assets.reports.markdown_text import markdown_text
@@ -227,7 +228,7 @@ def _summary(effects: EffectTable, head: str) -> dict[str, dict[str, str]]:
             "mean": f"{row.mean:+.3f}",
             "interval": "one background" if np.isnan(row.low) else f"{row.low:+.3f} to {row.high:+.3f}",
         }
-        for row in summary.itertuples()
+        for row in rows_of(summary)
     }
 
 

@@ -24,6 +24,7 @@ from cherimoya_assets.analysis.run_comparison import (
     HeadDifference,
     RunDifference,
 )
+from cherimoya_assets.analysis.tables import rows_of
 from cherimoya_assets.printable import printable
 from cherimoya_assets.reports.contribution_logo import LETTERS, contribution_logo
 from cherimoya_assets.reports.experiment_report import count, number
@@ -67,23 +68,23 @@ def comparison_page(
 
 def comparison_markdown(difference: RunDifference) -> str:
     """The difference in short, as a Markdown table for the Dagster UI."""
-    rows = [("what", "before", "after"), ("---", "---", "---")]
+    rows: list[tuple[str, ...]] = [("what", "before", "after"), ("---", "---", "---")]
     for title, table in _causes(difference):
-        rows += [(f"{title}: {row.name}", short(row.before), short(row.after)) for row in table.itertuples()]
+        rows += [(f"{title}: {row.name}", short(row.before), short(row.after)) for row in rows_of(table)]
     for head, found in difference.heads.items():
         patterns = found.patterns
         for change in (GAINED, LOST, CHANGED):
-            for row in patterns[patterns["change"] == change].itertuples():
+            for row in rows_of(patterns[patterns["change"] == change]):
                 names = [f"{name} ({n} seqlets)" if name else "–" for name, n in _both(row)]
                 rows.append((f"{head} pattern {change}", *names))
-        for row in found.attributions.itertuples():
+        for row in rows_of(found.attributions):
             told = f"correlation {correlation(row.pearson)} over {count(row.loci)} loci"
             rows.append((f"{head} attributions of {row.chrom}", f"{count(row.loci + row.loci_before)} loci", told))
-        for row in found.seqlets.itertuples():
+        for row in rows_of(found.seqlets):
             told = f"{count(row.after)} ({count(row.gained)} gained, {count(row.lost)} lost)"
             rows.append((f"{head} seqlets of {row.chrom}", count(row.before), told))
-    head, *rest = rows
-    lines = [head, *rest[:1], *([markdown_text(cell) for cell in row] for row in rest[1:])]
+    top, rule, *rest = rows
+    lines = [top, rule, *([markdown_text(cell) for cell in row] for row in rest)]
     return f"{markdown_text(sentence(difference))}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -92,23 +93,23 @@ def comparison_text(difference: RunDifference) -> str:
     parts = [sentence(difference)]
     for title, table in _causes(difference):
         if len(table):
-            changes = [f"  {row.name}: {short(row.before)} -> {short(row.after)}" for row in table.itertuples()]
+            changes = [f"  {row.name}: {short(row.before)} -> {short(row.after)}" for row in rows_of(table)]
             parts.append("\n".join([f"{title}:", *changes]))
     for head, found in difference.heads.items():
         lines = [f"{head}:"]
-        for row in found.patterns.itertuples():
+        for row in rows_of(found.patterns):
             (old, n_old), (new, n_new) = _both(row)
             alike = "" if math.isnan(row.similarity) else f", similarity {row.similarity:.3f}"
             lines.append(f"  pattern {row.change}: {old or '-'} -> {new or '-'} ({n_old} -> {n_new} seqlets{alike})")
         lines += [
             f"  attributions {row.chrom}: correlation {correlation(row.pearson)} over {count(row.loci)} loci in both, "
             f"{count(row.loci_before)} only before, {count(row.loci_after)} only after"
-            for row in found.attributions.itertuples()
+            for row in rows_of(found.attributions)
         ]
         lines += [
             f"  seqlets {row.chrom}: {count(row.before)} -> {count(row.after)}, {count(row.gained)} gained, "
             f"{count(row.lost)} lost"
-            for row in found.seqlets.itertuples()
+            for row in rows_of(found.seqlets)
         ]
         parts.append("\n".join(lines))
     return printable("\n\n".join(parts))
@@ -156,8 +157,8 @@ def _tiles(difference: RunDifference) -> list[tuple[str, str]]:
         tiles.append((f"+{gained} −{lost}", f"{head} patterns; {changed} changed"))
         lowest = float(found.attributions["pearson"].min()) if len(found.attributions) else math.nan
         tiles.append((correlation(lowest), f"lowest correlation of a chromosome's {head} attributions"))
-        gained, lost = (count(found.seqlets[name].sum()) for name in ("gained", "lost"))
-        tiles.append((f"+{gained} −{lost}", f"{head} seqlets"))
+        seqlets = f"+{count(found.seqlets['gained'].sum())} −{count(found.seqlets['lost'].sum())}"
+        tiles.append((seqlets, f"{head} seqlets"))
     return tiles
 
 

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from cherimoya_assets.analysis.models import ModelFileLike, SequenceModel, load_model
+from cherimoya_assets.analysis.models import ModelFileLike, load_model
+from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets.errors import DeviceError
 from cherimoya_assets.resources.leases import lease
 
@@ -22,7 +23,7 @@ GPU_POOL = "gpu"
 """The Dagster pool of every step that computes with a model; its limit is the number of devices."""
 
 
-class GPUResource(dg.ConfigurableResource):
+class GPUResource(dg.ConfigurableResource[None]):
     """Where models compute."""
 
     device: str = Field(
@@ -131,7 +132,7 @@ def _give_memory_back() -> None:
     """What PyTorch keeps for later allocations would be missing to the next holder of the device."""
     import torch
 
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
 
 

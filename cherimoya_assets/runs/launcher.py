@@ -34,7 +34,8 @@ class LocalRunLauncher(DefaultRunLauncher):
     def terminate(self, run_id: str) -> bool:
         run = self._instance.get_run_by_id(run_id)
         try:
-            return super().terminate(run_id)
+            stopped: bool = super().terminate(run_id)  # type: ignore[no-untyped-call]
+            return stopped
         except Exception:
             # The code server that started the run is gone. The run goes on without it and can be interrupted itself.
             if run is None or life_of(self._instance, run) != Life.ALIVE:
