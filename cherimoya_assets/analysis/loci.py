@@ -1,22 +1,25 @@
-"""Loci: reading them strictly, giving each a stable id and a window, and saying why each lost one was lost.
+"""Loci: read once a process, each with a stable id and a window, and why each lost one was lost.
 
-What lives here: BED-like files and window arithmetic. What must not: sequence (`genome.py`, `one_hot.py`).
+What lives here: ids and window arithmetic. What must not: lines of files (`bed.py`, `strict_bed.py`) and sequence
+(`genome.py`, `one_hot.py`).
 Order and windows follow tangermeme 1.6 (`extract_loci`, `_interleave_loci`), which `cherimoya attribute` uses, so that
 row k here is row k there. All coordinates are 0-based and half-open.
 """
 
 from __future__ import annotations
 
-import gzip
-import re
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pandas as pd
 
-from cherimoya_assets.errors import InputError, Problems
+from cherimoya_assets.analysis.bed import read_plain
+from cherimoya_assets.analysis.hashing import file_state
+from cherimoya_assets.analysis.strict_bed import read_strictly
+from cherimoya_assets.analysis.tables import typed_table
 
 KEPT = "kept"
 EDGE = "edge"
@@ -39,27 +42,19 @@ PLACED_COLUMNS = {
 EXCLUSION_CHUNK = 100
 """tangermeme marks exclusion regions in chunks of 100 bp: a locus that touches a marked chunk is left out."""
 
-LONGEST_LINE = 1 << 20
-"""Characters; a line that does not end would be read whole, and a gzip file of 1 MB can hold one of 1 GB."""
+MOST_FILES, MOST_ROWS = 64, 5_000_000
+"""What a process remembers of the files that it has read."""
 
-MOST_LOCI = 20_000_000
-"""Rows of one file: every 150 bp of the human genome. A gzip file of some megabytes can hold more than any memory."""
-
-MOST_PROBLEMS = 20
-"""A file of another format is wrong in every line; twenty sentences are enough to see it."""
-
-_HEADER = re.compile(r"#|(track|browser)(\s|$)")
-
-_WHOLE = re.compile(r"\s*-?[0-9]{1,18}\s*")
-"""`int` would take 1_000, digits of other scripts and more than int64 holds."""
+_read: OrderedDict[tuple[object, ...], pd.DataFrame] = OrderedDict()
+_reading = Lock()
 
 
 def read_loci(paths: Sequence[Path], chrom_sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
-    """Read BED or narrowPeak files (plain or .gz) strictly.
+    """Read BED or narrowPeak files (plain or .gz) strictly, each once a process as long as it does not change.
 
     Args:
         paths: one file for each source of loci.
-        chrom_sizes: chromosome lengths in bp; where given, a locus that ends behind its chromosome is an error.
+        chrom_sizes: chromosome lengths in bp; where given, a locus that ends past its chromosome is an error.
 
     Returns:
         One row a locus in file order, sources one after the other: `locus_id` (str, unique: `chrom:start-end`, a
@@ -69,29 +64,18 @@ def read_loci(paths: Sequence[Path], chrom_sizes: Mapping[str, int] | None = Non
         Problems: lists every malformed line (at most 20 a file).
         InputError: a file is missing or cannot be decompressed.
     """
-    rows: list[tuple[int, str, int, int]] = []
-    problems: list[str] = []
-    for source, path in enumerate(paths):
-        found: list[str] = []
-        before = len(rows)
-        for number, line in _lines(path):
-            if len(rows) - before + len(found) >= MOST_LOCI:
-                raise InputError(f"{path.name} line {number}: more than {MOST_LOCI:,} rows; this is no file of loci.")
-            try:
-                rows.append((source, *_locus(line, chrom_sizes)))
-            except ValueError as error:
-                found.append(f"{path.name} line {number}: {error}")
-        problems += found[:MOST_PROBLEMS]
-        if len(found) > MOST_PROBLEMS:
-            problems.append(f"{path.name}: {len(found) - MOST_PROBLEMS} more lines like these.")
-    if problems:
-        raise Problems(problems)
-    loci = pd.DataFrame(rows, columns=["source", "chrom", "start", "end"])
-    loci = loci.astype({"source": "int64", "chrom": object, "start": "int64", "end": "int64"})
-    names = loci["chrom"] + ":" + loci["start"].astype(str) + "-" + loci["end"].astype(str)
-    repeat = names.groupby(names).cumcount() + 1
-    loci.insert(0, "locus_id", names.where(repeat == 1, names + "/" + repeat.astype(str)).astype(object))
-    return loci
+    state = tuple(map(file_state, paths))
+    loci = _read.get(state)
+    if loci is None:
+        tables = [read_plain(path) for path in paths]
+        plain = [table for table in tables if table is not None]
+        loci = _named(plain) if len(plain) == len(tables) else None
+    if loci is None or not _within(loci, chrom_sizes):
+        loci = _named(read_strictly(paths, chrom_sizes))
+    if state == tuple(map(file_state, paths)):
+        _remember(state, loci)
+    # A copy on write: what a caller changes is the caller's.
+    return loci.copy(deep=False)
 
 
 def interleave(loci: pd.DataFrame, chroms: Sequence[str] | None) -> pd.DataFrame:
@@ -159,54 +143,6 @@ def loss_ledger(loci: pd.DataFrame) -> pd.DataFrame:
     return ledger.astype({"chrom": object, "status": object, "n": "int64"})
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The interval lines of a file with their numbers, without headers, comments and blank lines."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Restore it or mend its path in the experiment file.")
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
-            lines = iter(lambda: handle.readline(LONGEST_LINE + 1), "")
-            for number, line in enumerate(lines, start=1):
-                if len(line) > LONGEST_LINE:
-                    raise InputError(f"{path.name} line {number}: longer than 1 MB; a BED file was expected.")
-                text = line.rstrip("\r\n")
-                if text.strip() and not _HEADER.match(text):
-                    yield number, text
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(
-            f"{path.name}: cannot be decompressed ({error}). It is named .gz but is not gzip, or it is cut short; "
-            "download or compress it again."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path.name}: is not text but binary data; a BED file was expected.") from error
-
-
-def _locus(line: str, chrom_sizes: Mapping[str, int] | None) -> tuple[str, int, int]:
-    fields = line.split("\t") if "\t" in line else line.split()
-    if len(fields) < 3:
-        raise ValueError(
-            f"{len(fields)} column(s), but BED has at least three, separated by tabs: chrom, start, end. Fix the row."
-        )
-    chrom = fields[0].strip()
-    if not chrom or not chrom.isprintable():
-        raise ValueError(f"{chrom!r} is no name of a chromosome. Fix the row or remove it.")
-    if not (_WHOLE.fullmatch(fields[1]) and _WHOLE.fullmatch(fields[2])):
-        raise ValueError(
-            f"start {fields[1][:100]!r} and end {fields[2][:100]!r} must be whole numbers. Fix the row or remove it."
-        )
-    start, end = int(fields[1]), int(fields[2])
-    if start < 0:
-        raise ValueError(f"start {start} is negative; BED is 0-based. Fix the row or remove it.")
-    if end <= start:
-        raise ValueError(f"end {end} <= start {start}; BED is 0-based, half-open. Fix the row or remove it.")
-    if chrom_sizes is not None and chrom in chrom_sizes and end > chrom_sizes[chrom]:
-        raise ValueError(
-            f"end {end} is behind the end of {chrom} ({chrom_sizes[chrom]} bp). "
-            "Is this file of another genome? Fix the row or remove it."
-        )
-    return chrom, start, end
-
-
 def _exclusion_chunks(
     exclusion: pd.DataFrame | None, chrom_sizes: Mapping[str, int]
 ) -> dict[str, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
@@ -218,3 +154,34 @@ def _exclusion_chunks(
             chunks = zones.setdefault(chrom, np.zeros(chrom_sizes[chrom] // EXCLUSION_CHUNK + 1, dtype=np.bool_))
             chunks[start // EXCLUSION_CHUNK : (end - 1) // EXCLUSION_CHUNK + 1] = True
     return zones
+
+
+def _remember(state: tuple[object, ...], loci: pd.DataFrame) -> None:
+    with _reading:
+        _read[state] = loci
+        _read.move_to_end(state)
+        while len(_read) > MOST_FILES or (len(_read) > 1 and sum(map(len, _read.values())) > MOST_ROWS):
+            _read.popitem(last=False)
+
+
+def _named(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of all sources, each with its id."""
+    empty = typed_table({"chrom": "object", "start": "int64", "end": "int64"})
+    loci = pd.concat([empty, *tables], ignore_index=True)
+    source = np.repeat(np.arange(len(tables), dtype=np.int64), [len(table) for table in tables])
+    rows = zip(*(loci[name].tolist() for name in ("chrom", "start", "end")), strict=True)
+    names = pd.Series([f"{chrom}:{start}-{end}" for chrom, start, end in rows], dtype=object)
+    again = names[names.duplicated(keep=False)]
+    repeat = again.groupby(again, sort=False).cumcount() + 1
+    names[again.index] = again.where(repeat == 1, again + "/" + repeat.astype(str))
+    loci.insert(0, "locus_id", names)
+    loci.insert(1, "source", source)
+    return loci
+
+
+def _within(loci: pd.DataFrame, chrom_sizes: Mapping[str, int] | None) -> bool:
+    """Whether no locus ends past the end of its chromosome, where that is known."""
+    if chrom_sizes is None:
+        return True
+    last = loci.groupby("chrom")["end"].max()
+    return all(end <= chrom_sizes.get(str(chrom), end) for chrom, end in last.items())

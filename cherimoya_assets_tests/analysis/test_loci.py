@@ -13,7 +13,6 @@ from cherimoya_assets.analysis.loci import (
     EXCLUDED,
     HAS_N,
     KEPT,
-    MOST_PROBLEMS,
     NOT_SELECTED,
     PLACED_COLUMNS,
     STATUSES,
@@ -22,6 +21,7 @@ from cherimoya_assets.analysis.loci import (
     place_windows,
     read_loci,
 )
+from cherimoya_assets.analysis.strict_bed import MOST_PROBLEMS
 from cherimoya_assets.demo import DEMO_EXPERIMENT
 from cherimoya_assets.errors import InputError, Problems
 
@@ -116,7 +116,7 @@ def test_repeated_loci_get_ids_of_their_own_across_files(tmp_path):
         ),
         (
             "chrA\t90\t101",
-            "end 101 is behind the end of chrA (100 bp). Is this file of another genome? Fix the row or remove it.",
+            "end 101 is past the end of chrA (100 bp). Is this file of another genome? Fix the row or remove it.",
         ),
     ],
 )

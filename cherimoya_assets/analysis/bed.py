@@ -1,0 +1,71 @@
+"""BED files in one piece, fast. Whatever is not plainly right is left to the strict reader (`strict_bed.py`).
+
+What lives here: bytes to columns. What must not: sentences, and what a locus is (`loci.py`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cherimoya_assets.analysis.strict_bed import LONGEST_LINE, MOST_LOCI
+from cherimoya_assets.analysis.tables import typed_table
+
+MOST_BYTES = 1 << 30
+"""Of a file when it is decompressed. The strict reader takes larger ones line by line."""
+
+_HEADERS = re.compile(rb"(?m)^(?:#|(?:track|browser)(?:[ \t]|$))[^\n]*\n?")
+
+
+def read_plain(path: Path) -> pd.DataFrame | None:
+    """The rows of a BED or narrowPeak file (plain or .gz): `chrom` (str), `start`, `end` (int64).
+
+    Returns:
+        Exactly what the strict reader gives; None where it would complain, and where that cannot be seen at once.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
+            content = handle.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error):
+        return None
+    if len(content) > MOST_BYTES or content.count(b"\r") != content.count(b"\r\n") or content[:1] == b"\xef":
+        return None
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))
+    longest = np.diff(np.concatenate([[-1], ends, [len(content)]])).max() - 1
+    return None if longest > LONGEST_LINE or len(ends) > MOST_LOCI else _columns(_HEADERS.sub(b"", content))
+
+
+def _columns(content: bytes) -> pd.DataFrame | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv
+
+    if not content.strip():
+        return typed_table({"chrom": "object", "start": "int64", "end": "int64"})
+    first = ("f0", "f1", "f2")
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(content),
+            read_options=csv.ReadOptions(autogenerate_column_names=True),
+            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
+            convert_options=csv.ConvertOptions(
+                include_columns=first, column_types=dict.fromkeys(first, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except (pa.ArrowException, KeyError):
+        return None
+    numbers = [table[name] for name in first[1:]]
+    if not all(pc.all(pc.match_substring_regex(column, "^-?[0-9]{1,18}$")).as_py() for column in numbers):
+        return None
+    start, end = (column.cast(pa.int64()).to_numpy() for column in numbers)
+    chroms = table["f0"].combine_chunks().dictionary_encode()
+    names = [name.strip() for name in chroms.dictionary.to_pylist()]
+    if (start < 0).any() or (end <= start).any() or not all(name and name.isprintable() for name in names):
+        return None
+    chrom = np.array(names, dtype=object)[chroms.indices.to_numpy()]
+    return pd.DataFrame({"chrom": pd.Series(chrom, dtype=object), "start": start, "end": end})
