@@ -17,21 +17,22 @@ from cherimoya_assets.build import build_defs, stages
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets.reports.folder import Report
+from cherimoya_assets.resources.stamp import Stamp
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
 Cell = tuple[str, str | None]
 """An asset's key without the experiment (`counts/seqlets`), and its chromosome."""
 
-Content = Callable[[str, Mapping[str, object]], str]
+Content = Callable[[str, Stamp], str]
 """What a step of this name with this stamp computes."""
 
 
-def of_everything(name: str, stamp: Mapping[str, object]) -> str:
+def of_everything(name: str, stamp: Stamp) -> str:
     """Another content whenever inputs or code are: as if every step passed every change on."""
-    return json.dumps([name, dict(stamp)])
+    return json.dumps([name, stamp.recorded])
 
 
-def always_the_same(name: str, stamp: Mapping[str, object]) -> str:
+def always_the_same(name: str, stamp: Stamp) -> str:
     return name
 
 
@@ -89,7 +90,7 @@ class Automated:
         for name, chrom in cells:
             key = self.key(name)
             inputs = current_inputs(self.lineage, key, chrom)
-            stamp = {"inputs": inputs, "code_version": graph.get(key).code_version}
+            stamp = Stamp(inputs=inputs, code_version=graph.get(key).code_version)
             staged = self.lineage.store.stage(Report({"content": content(name, stamp).encode()}, "content"), stamp)
             self.lineage.store.commit(staged, tuple(key.path), chrom)
             self.instance.report_runless_asset_event(

@@ -225,7 +225,7 @@ def contradictions(load: Load, instance: dg.DagsterInstance) -> list[str]:
             manifest = load.lineages[0].store.manifest(tuple(key.path), record.partition_key)
             entry = record.event_log_entry
             logged = (entry.run_id, entry.asset_materialization.tags["dagster/data_version"])
-            stored = None if manifest is None else (manifest.stamp["run_id"], manifest.version)
+            stored = None if manifest is None else (manifest.stamp.run_id, manifest.version)
             if logged != stored:
                 differing.append(
                     f"{key.to_user_string()} [{record.partition_key}]: {logged} is logged, {stored} stored"

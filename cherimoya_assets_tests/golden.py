@@ -48,7 +48,7 @@ def store(lineage: ExperimentLineage, manifests: Iterator[tuple[dg.AssetKey, str
     for key, partition, manifest in manifests:
         exact = key.path[-1] in EXACT
         told.append(f"{'/'.join(key.path)}[{partition or ''}]")
-        told += [f"  {key:<16}{json.dumps(value)}" for key, value in sorted(_stamp(manifest.stamp).items())]
+        told += [f"  {key:<16}{json.dumps(value)}" for key, value in sorted(_stamp(manifest.stamp.recorded).items())]
         told.append(f"  kind            {manifest.kind}")
         told.append(f"  files           {listed(file.name for file in manifest.files)}")
         if exact:

@@ -252,7 +252,8 @@ def test_a_change_during_a_run_is_followed_after_it(settled):
     settled.make([("one_hot_sequences", "chrB")])
     manifest = settled.lineage.store.manifest(("tiny", "one_hot_sequences"), "chrB")
     staged = settled.lineage.store.stage(
-        settled.lineage.store.load(("tiny", "one_hot_sequences"), "chrB"), {**manifest.stamp, "inputs": made_from}
+        settled.lineage.store.load(("tiny", "one_hot_sequences"), "chrB"),
+        manifest.stamp.model_copy(update={"inputs": made_from}),
     )
     settled.lineage.store.commit(staged, ("tiny", "one_hot_sequences"), "chrB")
     assert settled.evaluate() == {("one_hot_sequences", "chrB")}

@@ -114,7 +114,7 @@ def stamps(lineage: ExperimentLineage) -> dict[tuple[str, str | None], str]:
     """The run that made each cell."""
     versions = Versions(lineage)
     return {
-        ("/".join(key.path[1:]), chrom): versions.manifest(key, chrom).stamp["run_id"]
+        ("/".join(key.path[1:]), chrom): versions.manifest(key, chrom).stamp.run_id
         for stage in stages(lineage)
         for key in stage.keys
         for chrom in (lineage.chroms if stage.partitioned else (None,))

@@ -46,7 +46,7 @@ def runs(lineage: ExperimentLineage) -> dict[tuple[str, str | None], str | None]
         for key in stage.keys:
             for chrom in lineage.chroms if stage.partitioned else (None,):
                 manifest = versions.manifest(key, chrom)
-                found["/".join(key.path[1:]), chrom] = manifest and manifest.stamp["run_id"]
+                found["/".join(key.path[1:]), chrom] = manifest and manifest.stamp.run_id
     return found
 
 

@@ -133,22 +133,23 @@ class Drift:
         """Code, parameters and libraries, where the code version says that they are others."""
         step, stamp = self.lineage.step_of(key), manifest.stamp
         now = self.lineage.code_version(step)
-        if stamp.get("code_version") == now:
+        if stamp.code_version == now:
             return []
         told = []
-        if stamp.get("step_version") != step.version:
-            told.append(f"the code of {step.name} changed (version {step.version}, was {stamp.get('step_version')})")
-        told += self._parameter_changes(step, stamp.get("parameters", {}))
-        recorded = stamp.get("packages", {})
+        if stamp.step_version != step.version:
+            was = stamp.step_version or "not recorded"
+            told.append(f"the code of {step.name} changed (version {step.version}, was {was})")
+        told += self._parameter_changes(step, stamp.parameters)
+        recorded = stamp.packages
         told += [
             f"{package} is {package_version(package)}, was {recorded[package]}"
             for package in step.packages
             if package in recorded and recorded[package] != package_version(package)
         ]
-        if not told and step.pools_chroms and _chroms(stamp.get("inputs", {})) != set(self.lineage.chroms):
+        if not told and step.pools_chroms and _chroms(stamp.inputs) != set(self.lineage.chroms):
             # That is said of the inputs.
             return []
-        was = stamp.get("code_version") or "not recorded"
+        was = stamp.code_version or "not recorded"
         return told or [f"what decides the numbers of {step.name} changed (code version {now}, was {was})"]
 
     def _parameter_changes(self, step: Step, recorded: Mapping[str, Any]) -> list[str]:
@@ -163,7 +164,7 @@ class Drift:
     def _input_changes(
         self, key: dg.AssetKey, partition: str | None, made_from: Sequence[Source], manifest: Manifest
     ) -> list[str]:
-        recorded: Mapping[str, str] = manifest.stamp.get("inputs", {})
+        recorded = manifest.stamp.inputs
         changed = [source for source in made_from if recorded.get(source.name) != self.versions.version(source)]
         rows = {source.key for source in changed if source.observed and source.partition is not None}
         before = _chroms(recorded)
@@ -198,7 +199,7 @@ class Drift:
                 ELSEWHERE: f"the number of {source.key.path[-1]} on chromosomes that are not selected",
                 CONTIGS: "the names or the sizes of the genome's contigs",
             }[source.aspect]
-        told = f"{what} changed{_day(self.lineage.files_of(source.key), manifest.stamp.get('made'))}"
+        told = f"{what} changed{_day(self.lineage.files_of(source.key), manifest.stamp.made)}"
         rows = rows_changed(before, self.versions.version(source), self.lineage.home.cache)
         return told + (f" ({rows})" if rows else "")
 
@@ -232,13 +233,13 @@ def _cell_name(key: dg.AssetKey, partition: str | None) -> str:
     return "/".join(key.path[1:]) + (f"[{partition}]" if partition is not None else "")
 
 
-def _day(files: Sequence[Path], made: str | None) -> str:
+def _day(files: Sequence[Path], made: str) -> str:
     """When files were last written, where that was after `made`; else it says nothing about this change."""
     try:
         written = datetime.fromtimestamp(max(path.stat().st_mtime for path in files), UTC)
     except (OSError, ValueError):
         return ""
-    if made is None or written < datetime.fromisoformat(made):
+    if not made or written < datetime.fromisoformat(made):
         return ""
     return f" on {written.astimezone().date().isoformat()}"
 

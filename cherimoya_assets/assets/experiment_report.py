@@ -157,7 +157,7 @@ def summarize(
         folds=tuple(experiment.model),
         devices=sorted(
             {
-                str(manifest.stamp["device"])
+                manifest.stamp.device
                 for head in lineage.heads
                 for _, manifest in manifests(lineage, lineage.key(head, "attributions"))
             }
@@ -275,12 +275,12 @@ def provenance(lineage: ExperimentLineage, steps: Sequence[Step]) -> Provenance:
                     "/".join(key.path[1:]),
                     len(found),
                     combined_sha256(*(manifest.version for _, manifest in found)),
-                    _distinct(str(stamp["device"]) for stamp in stamps),
-                    _distinct(_parameters(stamp["parameters"]) for stamp in stamps),
+                    _distinct(stamp.device for stamp in stamps),
+                    _distinct(_parameters(stamp.parameters) for stamp in stamps),
                 )
             )
             for stamp in stamps:
-                for package, version in stamp["packages"].items():
+                for package, version in stamp.packages.items():
                     packages.setdefault(package, {})[version] = None
     return Provenance(
         command=f"cherimoya-assets run {source} --home {home}",

@@ -24,6 +24,7 @@ import pandas as pd
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.versions import Versions, changed_inputs
 from cherimoya_assets.errors import CherimoyaAssetsError
+from cherimoya_assets.resources.stamp import Stamp
 from cherimoya_assets.resources.storage import Manifest, Stored
 
 PREVIEW_ROWS = 10
@@ -48,7 +49,7 @@ def land(
     key: dg.AssetKey,
     value: Stored,
     *,
-    stamp: Mapping[str, Any],
+    stamp: Stamp,
     watch: Stopwatch,
     metadata: Mapping[str, Any],
     preview: pd.DataFrame | None = None,
@@ -65,7 +66,7 @@ def land(
         dagster.Failure: an input changed meanwhile, or a blocking check did not pass. Nothing was stored.
     """
     now, partition = Versions(lineage), _partition()
-    _refuse_changed_inputs(now, key, partition, stamp["inputs"])
+    _refuse_changed_inputs(now, key, partition, stamp.inputs)
     failed = refusals(checks)
     if blocking and failed:
         yield from checks
@@ -74,7 +75,7 @@ def land(
             f"{key.to_user_string()} was computed but not stored, because a check did not pass. {reasons}",
             allow_retries=False,
         )
-    stamp = {**stamp, **circumstances(key, stamp), "upstream": now.upstream(key, partition)}
+    stamp = stamp.model_copy(update={**circumstances(key, stamp), "upstream": now.upstream(key, partition)})
     staged = lineage.store.stage(value, stamp)
     yield dg.MaterializeResult(
         asset_key=key,
@@ -85,17 +86,17 @@ def land(
             **metadata,
             "seconds": watch.seconds,
             "peak_memory_mb": peak_memory_mb(),
-            "device": stamp["device"],
-            "provenance": dg.MetadataValue.json(dict(stamp)),
+            "device": stamp.device,
+            "provenance": dg.MetadataValue.json(stamp.recorded),
             "preview": table(stored_files(staged.manifest) if preview is None else preview),
         },
     )
 
 
-def circumstances(key: dg.AssetKey, stamp: Mapping[str, Any]) -> dict[str, Any]:
+def circumstances(key: dg.AssetKey, stamp: Stamp) -> dict[str, Any]:
     """What a stamp says about this very run: which one, when, of what, and the command that makes it again."""
     context, partition = dg.AssetExecutionContext.get(), _partition()
-    words = ["run", stamp["experiment_file"], "--home", stamp["home"], "--select", "/".join(key.path[1:])]
+    words = ["run", stamp.experiment_file, "--home", stamp.home, "--select", "/".join(key.path[1:])]
     words += ["--chroms", partition] if partition is not None else []
     return {
         "asset": key.to_user_string(),

@@ -24,6 +24,7 @@ from cherimoya_assets.errors import InputError
 from cherimoya_assets.experiment import Experiment
 from cherimoya_assets.experiment.model import not_a_partition
 from cherimoya_assets.home import Home
+from cherimoya_assets.resources.stamp import FORMAT, Stamp
 from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets.steps import (
     Input,
@@ -195,27 +196,26 @@ class ExperimentLineage:
         """The content version of one input that is made of these files."""
         return combined_sha256(*(file_sha256(path, self.home.cache) for path in paths))
 
-    def stamp(
-        self, step: Step, inputs: Mapping[str, str], more: Mapping[str, Any], device: str = "cpu"
-    ) -> dict[str, Any]:
+    def stamp(self, step: Step, inputs: Mapping[str, str], more: Mapping[str, Any], device: str = "cpu") -> Stamp:
         """Where a materialization comes from: enough to make it again. `more` is said beside the parameters."""
         parameters = {**step.parameter_values(self.experiment), **more}
-        return {
-            "experiment": self.name,
-            "experiment_file": str(self.experiment.source),
-            "home": str(self.home.root),
-            "step": step.name,
-            "step_version": step.version,
-            "inputs": dict(inputs),
-            "parameters": {name: jsonable(value) for name, value in parameters.items()},
-            "device": device,
-            "packages": {
+        return Stamp(
+            format=FORMAT,
+            experiment=self.name,
+            experiment_file=str(self.experiment.source),
+            home=str(self.home.root),
+            step=step.name,
+            step_version=step.version,
+            inputs=dict(inputs),
+            parameters={name: jsonable(value) for name, value in parameters.items()},
+            device=device,
+            packages={
                 "cherimoya_assets": THIS_CODE,
                 "python": platform.python_version(),
                 **{name: package_version(name) for name in PACKAGES},
             },
-            "platform": platform.platform(),
-        }
+            platform=platform.platform(),
+        )
 
 
 def input_key(kind: str, path: Path) -> dg.AssetKey:

@@ -46,14 +46,14 @@ def record_run(lineage: ExperimentLineage, most_loci: int | None = None) -> RunR
     packages: dict[str, dict[str, None]] = {}
     for step, manifest in _manifests(lineage):
         stamp = manifest.stamp
-        for name, version in stamp.get("inputs", {}).items():
+        for name, version in stamp.inputs.items():
             if name.partition("[")[0].partition(" ")[0] in observed:
                 inputs[name] = version
-        for name, value in stamp.get("parameters", {}).items():
+        for name, value in stamp.parameters.items():
             # A dict is what was measured on the way; the head is no choice of the experiment's.
             if not isinstance(value, dict) and name != "head":
                 parameters[f"{step}.{name}"] = str(value)
-        for name, version in stamp.get("packages", {}).items():
+        for name, version in stamp.packages.items():
             packages.setdefault(name, {})[version] = None
     versions = {name: " or ".join(sorted(found)) for name, found in packages.items()}
     return RunRecord(heads, inputs, parameters, versions)

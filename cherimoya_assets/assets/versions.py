@@ -81,10 +81,10 @@ class Versions:
         """
         found: dict[str, dict[str, None]] = {}
         for source in sources(self.lineage, key, partition):
-            stamped = {source.name: self.version(source)}
+            stamped: Mapping[str, str] = {source.name: self.version(source)}
             if not source.observed:
                 manifest = self.manifest(source.key, source.partition)
-                stamped = {} if manifest is None else manifest.stamp.get("upstream", {})
+                stamped = {} if manifest is None else manifest.stamp.upstream
             for name, version in stamped.items():
                 found.setdefault(name, {}).update(dict.fromkeys(version.split(OR)))
         return {name: OR.join(versions) for name, versions in found.items()}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cherimoya_assets.printable import REPLACEMENT, printable
+from cherimoya_assets.resources.stamp import Stamp
 
 if TYPE_CHECKING:
     from cherimoya_assets.provenance.tracing import Origin, Trace
@@ -93,7 +94,7 @@ def _asset_lines(asset: str, origins: list[Origin]) -> list[str]:
     versions = [origin.version[:16] for origin in origins if origin.version]
     if versions:
         lines.append(f"  version   {_distinct(versions)}")
-    stamps = [origin.stamp for origin in origins if origin.stamp]
+    stamps = [origin.stamp for origin in origins if origin.stamp.recorded]
     if not stamps:
         return [*lines, "  its stamp was not recorded"]
     runs = (f"{_said(stamp, 'run_id')} of {_said(stamp, 'made')}" for stamp in stamps)
@@ -103,7 +104,7 @@ def _asset_lines(asset: str, origins: list[Origin]) -> list[str]:
     for title, name in PARTS.items():
         merged: dict[str, dict[str, None]] = {}
         for stamp in stamps:
-            for key, value in dict(stamp.get(name, {})).items():
+            for key, value in getattr(stamp, name).items():
                 merged.setdefault(key, {})[value if isinstance(value, str) else json.dumps(value)] = None
         lines.append(f"  {title}")
         lines += [f"    {key} = {' or '.join(values)}" for key, values in merged.items()] or ["    none"]
@@ -111,11 +112,11 @@ def _asset_lines(asset: str, origins: list[Origin]) -> list[str]:
 
 
 def _without_place(origin: Origin) -> dict[str, Any]:
-    return {name: value for name, value in origin.stamp.items() if name not in ("asset", "partition")}
+    return {name: value for name, value in origin.stamp.recorded.items() if name not in ("asset", "partition")}
 
 
-def _said(stamp: Any, name: str) -> str:
-    return str(stamp.get(name) or "unrecorded")
+def _said(stamp: Stamp, name: str) -> str:
+    return str(getattr(stamp, name) or "unrecorded")
 
 
 def _distinct(texts: Iterable[str]) -> str:

@@ -158,7 +158,8 @@ class _Head:
                 for name, assets in names.items()
             },
             "stamps": {
-                asset: {cell: manifest.stamp for cell, manifest in cells.items()} for asset, cells in found.items()
+                asset: {cell: manifest.stamp.recorded for cell, manifest in cells.items()}
+                for asset, cells in found.items()
             },
         }
 
@@ -176,7 +177,7 @@ class _Head:
     def device(self) -> str:
         """Where the attributions were computed: what `auto` took."""
         manifest = self._manifest(self.lineage.key(self.head, "attributions"), self.lineage.chroms[0])
-        return "cpu" if manifest is None else str(manifest.stamp.get("device", "cpu"))
+        return "cpu" if manifest is None else manifest.stamp.device or "cpu"
 
     def _write_one_hot(self, path: Path) -> None:
         with path.open("wb") as handle:

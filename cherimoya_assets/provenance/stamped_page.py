@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cherimoya_assets.resources.stamp import Stamp
+
 OPEN = b'\n<script type="application/json" id="cherimoya-assets-stamp">'
 CLOSE = b"</script>\n"
 BLOCK = re.compile(re.escape(OPEN) + rb"([^<]*)" + re.escape(CLOSE))
@@ -26,7 +28,7 @@ ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", 
 class PageStamp:
     """The stamp of a page, and whether the page is still the one that was stamped."""
 
-    stamp: Mapping[str, Any]
+    stamp: Stamp
     unchanged: bool
 
 
@@ -48,7 +50,7 @@ def read_page_stamp(page: bytes) -> PageStamp | None:
         return None
     try:
         raw = json.loads(found[1])
-        stamp, sha256 = dict(raw["stamp"]), raw["page_sha256"]
+        stamp, sha256 = Stamp.read(dict(raw["stamp"])), raw["page_sha256"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return PageStamp(stamp, hashlib.sha256(BLOCK.sub(b"", page)).hexdigest() == sha256)

@@ -14,19 +14,16 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cherimoya_assets.errors import InputError, StorageError
 from cherimoya_assets.home import Home
 from cherimoya_assets.provenance.stamped_page import read_page_stamp
 from cherimoya_assets.resources.layout import MANIFEST, SIDECAR
 from cherimoya_assets.resources.manifest import Manifest, read_manifest
+from cherimoya_assets.resources.stamp import Stamp
 from cherimoya_assets.resources.storage import AssetStore
 
 EXPORT_RECORD = ".export.json"
-
-SECTIONS = ("inputs", "upstream", "parameters", "packages")
-"""Parts of a stamp that map names to values."""
 
 DEPTH = 8
 """Folders above a file that are looked at; reports are folders in folders."""
@@ -39,7 +36,7 @@ class Origin:
     asset: str
     partition: str | None
     version: str
-    stamp: Mapping[str, Any]
+    stamp: Stamp
 
 
 @dataclass(frozen=True)
@@ -182,7 +179,9 @@ def _exported(place: Path) -> _Sidecar:
         for name in hashes:
             item = name if name in record["assets"] else name.partition("/")[0]
             origins[name] = tuple(
-                Origin(asset, None if cell == "all" else cell, str(version), _stamp(stamps.get(asset, {}).get(cell)))
+                Origin(
+                    asset, None if cell == "all" else cell, str(version), Stamp.read(stamps.get(asset, {}).get(cell))
+                )
                 for asset, cells in record["assets"].get(item, {}).items()
                 for cell, version in cells.items()
             )
@@ -193,26 +192,17 @@ def _exported(place: Path) -> _Sidecar:
     return _Sidecar(place, place.parent, hashes, origins, command)
 
 
-def _origin(raw: object, version: str) -> Origin:
-    stamp = _stamp(raw)
-    asset = stamp.get("asset") or f"{stamp.get('experiment', '?')}/{stamp.get('step', '?')}"
-    partition = stamp.get("partition")
-    return Origin(str(asset), None if partition is None else str(partition), str(version), stamp)
+def _origin(stamp: Stamp, version: str) -> Origin:
+    asset = stamp.asset or f"{stamp.experiment or '?'}/{stamp.step or '?'}"
+    return Origin(asset, stamp.partition, version, stamp)
 
 
-def _stamp(raw: object) -> Mapping[str, Any]:
-    """A stamp as it is stored, without what is not of a stamp's kind: anybody can have written it."""
-    if not isinstance(raw, Mapping):
-        return {}
-    return {name: value for name, value in raw.items() if name not in SECTIONS or isinstance(value, Mapping)}
-
-
-def _command(raw: object) -> str:
+def _command(stamp: Stamp) -> str:
     """The command that makes a file again, if it is one of ours and nothing but that.
 
     A reader is invited to paste it into a shell, so what a stranger's sidecar calls by that name is not shown.
     """
-    command = str(_stamp(raw).get("command", ""))
+    command = stamp.command
     try:
         words = shlex.split(command)
     except ValueError:

@@ -9,14 +9,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from cherimoya_assets import steps
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.resources.layout import DATA_FOLDER, UNNAMED
+from cherimoya_assets.resources.stamp import Stamp
 
 FORMAT = 1
 
@@ -31,6 +31,9 @@ def stored_types() -> dict[str, str]:
 
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+UNSTAMPED = Stamp()
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Manifest:
     version: str
     folder: str
     files: tuple[StoredFile, ...]
-    stamp: Mapping[str, Any] = field(default_factory=dict)
+    stamp: Stamp = UNSTAMPED
 
     @property
     def size(self) -> int:
@@ -67,7 +70,7 @@ def manifest_text(manifest: Manifest) -> str:
             "version": manifest.version,
             "folder": manifest.folder,
             "files": [vars(file) for file in manifest.files],
-            "stamp": manifest.stamp,
+            "stamp": manifest.stamp.recorded,
         },
         indent=1,
     )
@@ -85,7 +88,7 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
         if raw["format"] != FORMAT:
             raise StorageError(f"{place}: format {raw['format']}, expected {FORMAT}. Materialize it again.")
         files = tuple(StoredFile(**file) for file in raw["files"])
-        manifest = Manifest(raw["kind"], raw["version"], raw["folder"], files, dict(raw["stamp"]))
+        manifest = Manifest(raw["kind"], raw["version"], raw["folder"], files, Stamp.read(dict(raw["stamp"])))
         ours = (
             manifest.kind in stored_types()
             and isinstance(manifest.version, str)

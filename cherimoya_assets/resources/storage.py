@@ -26,7 +26,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -61,6 +61,7 @@ from cherimoya_assets.resources.manifest import (
 )
 from cherimoya_assets.resources.object_store import ObjectStore
 from cherimoya_assets.resources.scratch import Scratch
+from cherimoya_assets.resources.stamp import Stamp
 from cherimoya_assets.runs.step_process import end_with_run_worker
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class AssetStore:
         """How a file of a partition names another file of this machine."""
         return self._backend.path_of(path, partition_place(key, partition))
 
-    def stage(self, value: Stored, stamp: Mapping[str, Any] | None = None) -> Staged:
+    def stage(self, value: Stored, stamp: Stamp | None = None) -> Staged:
         """Write and hash a value without making it visible.
 
         Raises:
@@ -158,7 +159,7 @@ class AssetStore:
         if kind not in stored_types():
             raise TypeError(f"{kind} is not a stored type; no step stores it")
         with _disk_in_a_sentence(self.root):
-            return self._stage(value, kind, stamp or {})
+            return self._stage(value, kind, stamp or Stamp())
 
     def commit(self, staged: Staged, key: tuple[str, ...], partition: str | None) -> Path | UPath:
         """Make a staged value the content of a partition; returns the folder of its files.
@@ -283,17 +284,17 @@ class AssetStore:
         """
         return self._backend.sweep(older_than)
 
-    def _stage(self, value: Stored, kind: str, stamp: Mapping[str, Any]) -> Staged:
+    def _stage(self, value: Stored, kind: str, stamp: Stamp) -> Staged:
         scratch = self._backend.scratch()
         folder = scratch.folder
         try:
             value.write(folder)
             files = hash_files(folder)
             version = content_version(kind, files)
-            if stamp and any(_is_page(file.name) for file in files):
+            if stamp.recorded and any(_is_page(file.name) for file in files):
                 _stamp_pages(folder, stamp)
                 files = hash_files(folder)
-            manifest = Manifest(kind, version, f"{version[:16]}-{uuid.uuid4().hex}", files, dict(stamp))
+            manifest = Manifest(kind, version, f"{version[:16]}-{uuid.uuid4().hex}", files, stamp)
             _write_synced(folder / SIDECAR, manifest_text(manifest))
             front = (folder / FRONT).read_text(encoding="utf-8").strip() if (folder / FRONT).is_file() else None
         except BaseException:
@@ -434,9 +435,9 @@ def _is_page(name: str) -> bool:
     return name.endswith(".html")
 
 
-def _stamp_pages(folder: Path, stamp: Mapping[str, Any]) -> None:
+def _stamp_pages(folder: Path, stamp: Stamp) -> None:
     for path in folder.rglob("*.html"):
-        path.write_bytes(stamp_page(path.read_bytes(), stamp))
+        path.write_bytes(stamp_page(path.read_bytes(), stamp.recorded))
 
 
 def _write_synced(path: Path, text: str) -> None:

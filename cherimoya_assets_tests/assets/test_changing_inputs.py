@@ -141,7 +141,7 @@ def test_the_partition_fails_names_the_input_and_stores_nothing(lineage, tmp_pat
     monkeypatch.setattr(case.module, case.function, compute)
     assert materialize(lineage, *case.asset, chrom=case.chrom).success
     stamp = lineage.store.manifest(("tiny", *case.asset), case.chrom).stamp
-    assert stamp["inputs"] == current_inputs(lineage, lineage.key(*case.asset), case.chrom)
+    assert stamp.inputs == current_inputs(lineage, lineage.key(*case.asset), case.chrom)
 
 
 def test_an_input_that_is_written_anew_with_the_same_content_disturbs_nothing(lineage, monkeypatch):
@@ -203,8 +203,8 @@ def test_a_model_replaced_between_its_hash_and_its_loading(lineage, monkeypatch,
     else:
         assert materialize(lineage, *asset).success
         stamp = lineage.store.manifest(("tiny", *asset), CHROM).stamp
-        assert stamp["inputs"]["model"] != hashed[0]
-        assert stamp["inputs"] == current_inputs(lineage, lineage.key(*asset), CHROM)
+        assert stamp.inputs["model"] != hashed[0]
+        assert stamp.inputs == current_inputs(lineage, lineage.key(*asset), CHROM)
 
 
 def test_a_genome_replaced_in_a_process_that_lives_on_is_read_anew(tmp_path):

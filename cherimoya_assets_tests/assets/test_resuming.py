@@ -217,7 +217,7 @@ def test_the_log_says_what_was_there_and_the_speed_counts_what_was_computed(line
 def test_the_report_of_a_resumed_run_is_that_of_an_uninterrupted_one(tmp_path):
     def reports(lineage) -> list[dict]:
         stamps = [lineage.store.manifest(("tiny", head, "attributions"), CHROM).stamp for head in HEADS]
-        folds = [fold for stamp in stamps for fold in stamp["parameters"]["report"]["folds"].values()]
+        folds = [fold for stamp in stamps for fold in stamp.parameters["report"]["folds"].values()]
         # What is said of time is of this run.
         return [{k: v for k, v in fold.items() if k not in ("seconds", "loci_per_second")} for fold in folds]
 

@@ -55,7 +55,7 @@ def test_its_scores_are_stored_and_are_those_of_autograd(made):
 
 def test_the_stamp_names_it_with_what_decides_its_numbers(made):
     file, _ = made
-    parameters = lineage_of(file).store.manifest(("tiny", "counts", STEP), "chrA").stamp["parameters"]
+    parameters = lineage_of(file).store.manifest(("tiny", "counts", STEP), "chrA").stamp.parameters
     assert parameters.pop("report")["algorithm"] == "integrated_gradients"
     assert parameters == {
         "algorithm": "integrated_gradients",

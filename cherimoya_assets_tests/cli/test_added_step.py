@@ -49,9 +49,9 @@ def test_it_is_made_and_shown_like_every_other(made):
     for chrom in CHROMS:
         assert lineage.store.load(("tiny", "counts", "toys"), chrom) == Toy(0)
     stamp = lineage.store.manifest(("tiny", "counts", "toys"), "chrA").stamp
-    assert stamp["inputs"].keys() == {"counts/modisco_patterns", "genome[chrA]"}
-    assert stamp["parameters"] == {"n_seqlets": 100_000}
-    assert {"model", "peaks[chrB]"} <= stamp["upstream"].keys()
+    assert stamp.inputs.keys() == {"counts/modisco_patterns", "genome[chrA]"}
+    assert stamp.parameters == {"n_seqlets": 100_000}
+    assert {"model", "peaks[chrB]"} <= stamp.upstream.keys()
     assert drift(file) == {}
 
 

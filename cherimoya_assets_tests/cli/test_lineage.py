@@ -57,8 +57,8 @@ def test_every_stored_file_names_its_asset_run_device_inputs_parameters_and_vers
         manifest = store.manifest(tuple(origin["asset"].split("/")), origin["partition"])
         assert path.resolve().is_relative_to(store.folder(tuple(origin["asset"].split("/")), origin["partition"]))
         assert origin["version"] == manifest.version
-        assert origin["inputs"] == manifest.stamp["inputs"] != {}
-        assert origin["parameters"] == manifest.stamp["parameters"]
+        assert origin["inputs"] == manifest.stamp.inputs != {}
+        assert origin["parameters"] == manifest.stamp.parameters
         assert origin["packages"]["torch"] and origin["device"] == "cpu"
         assert runs[origin["run_id"]] == origin["partition"]
         assert found["sha256"] == (None if path.name == SIDECAR else hashlib.sha256(path.read_bytes()).hexdigest())
@@ -115,7 +115,7 @@ def test_every_exported_file_says_what_it_is_made_of_also_in_a_copied_folder(exp
         made_of[name] = {(origin["asset"], origin["partition"]) for origin in found["origins"]}
         for origin in found["origins"]:
             manifest = store.manifest(tuple(origin["asset"].split("/")), origin["partition"])
-            assert (origin["version"], origin["run_id"]) == (manifest.version, manifest.stamp["run_id"])
+            assert (origin["version"], origin["run_id"]) == (manifest.version, manifest.stamp.run_id)
         words = shlex.split(found["command"])
         assert words[1:3] == ["export", str(tiny_run[0])] and words[-1] == "counts"
     chroms = ("chrA", "chrB", "chrC")
@@ -138,11 +138,11 @@ def test_a_page_mailed_alone_still_answers(tiny_run, tmp_path):
 
 
 def test_the_stamp_of_a_page_cannot_end_its_element_and_does_not_change_the_version(tiny_copy):
-    stamp = {"name": "</script><script>alert(1)</script> & <!-- \u2028"}
+    stamp = {"made": "</script><script>alert(1)</script> & <!-- \u2028"}
     page = stamp_page(b"<html><body>x</body></html>", stamp)
     assert page.count(b"<script") == page.count(b"</script") == 1
     assert b"<!--" not in page and page.endswith(b"</body></html>")
-    assert read_page_stamp(page).stamp == stamp and read_page_stamp(page).unchanged
+    assert read_page_stamp(page).stamp.recorded == stamp and read_page_stamp(page).unchanged
     assert stamp_page(page, stamp) == page
     file, home = tiny_copy
     report = latest(home, "tiny", "marginalization_report")

@@ -37,7 +37,7 @@ def test_a_run_stores_the_same_there_as_on_a_disk_and_everything_is_fresh(elsewh
     assert (said.code, said.err) == (0, "")
     assert not (home / "store").exists()
     here, there = (
-        {(m.stamp["asset"], m.stamp["partition"]): m for _, m in AssetStore(Home(root).store).manifests()}
+        {(m.stamp.asset, m.stamp.partition): m for _, m in AssetStore(Home(root).store).manifests()}
         for root in (tiny_run[1], home)
     )
     assert here.keys() == there.keys() and len(here) > 20

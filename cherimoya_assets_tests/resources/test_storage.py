@@ -17,6 +17,7 @@ from cherimoya_assets.errors import StorageError
 from cherimoya_assets.reports.folder import Report
 from cherimoya_assets.resources.local_disk import LocalDisk
 from cherimoya_assets.resources.object_store import ObjectStore
+from cherimoya_assets.resources.stamp import Stamp
 from cherimoya_assets.resources.storage import POOLED, AssetStore, StoreIOManager, path_part
 from cherimoya_assets_tests.resources.writers import KEY, report
 
@@ -73,10 +74,10 @@ def test_equal_content_has_an_equal_version_and_other_content_another(store):
 
 
 def test_the_stamp_is_kept_and_does_not_decide_the_version(store):
-    staged = store.stage(report("a"), {"device": "cuda:0"})
+    staged = store.stage(report("a"), Stamp(device="cuda:0"))
     store.commit(staged, KEY, None)
-    assert store.manifest(KEY, None).stamp == {"device": "cuda:0"}
-    assert staged.manifest.version == store.stage(report("a"), {"device": "cpu"}).manifest.version
+    assert store.manifest(KEY, None).stamp == Stamp(device="cuda:0")
+    assert staged.manifest.version == store.stage(report("a"), Stamp(device="cpu")).manifest.version
 
 
 def test_replacing_leaves_one_data_folder_and_a_latest_link_to_it(tmp_path):

@@ -136,8 +136,8 @@ def _export_record(content: bytes, folder: Path) -> None:
 def _page(content: bytes, folder: Path) -> None:
     for page in (content, b"<html><body>x" + OPEN + content.replace(b"<", b"") + CLOSE + b"</body></html>"):
         (folder / "x.html").write_bytes(page)
-        stamped = stamp_page(page, {"name": "again"})
-        assert read_page_stamp(stamped).stamp == {"name": "again"}
+        stamped = stamp_page(page, {"made": "again"})
+        assert read_page_stamp(stamped).stamp.recorded == {"made": "again"}
         if read_page_stamp(page) is not None:
             _asked(folder / "x.html")
 

@@ -166,7 +166,7 @@ def test_a_printed_command_does_in_a_shell_what_it_says_and_no_more(hostile, tmp
     stamp = lineage.store.manifest(tuple(lineage.key("experiment_report").path), None).stamp
     page = Path(next(path for path in pages(lineage) if path.name == "experiment.html"))
     shown = re.search(r"(?m)^cherimoya-assets run .*$", Page(page.read_text()).text)[0]
-    for command_ in (stamp["command"], shown):
+    for command_ in (stamp.command, shown):
         ran = subprocess.run(
             ["bash", "-c", f'cherimoya-assets() {{ printf "%s\\n" "$@"; }}; {command_}'],
             cwd=tmp_path,
