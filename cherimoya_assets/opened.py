@@ -145,7 +145,7 @@ class OpenedExperiment:
             raise StorageError(
                 f"{name} is not stored yet{of}{there and f' (it is for {there})'}. Make it: cherimoya-assets {command}"
             )
-        if len({one.manifest.stamp.get("code_version") for one in held.values() if one.manifest is not None}) > 1:
+        if len({one.manifest.stamp.code_version for one in held.values() if one.manifest is not None}) > 1:
             warnings.warn(
                 f"{name}: not all chromosomes were made with the same parameters, libraries and code; "
                 f"`cherimoya-assets drift {self.experiment.source}` says which are out of date.",
