@@ -282,7 +282,7 @@ BAD_INPUTS = [
     BadInput(
         "peak past the end",
         write("peaks.bed", "chrA\t2990\t3100\n"),
-        r"peaks\.bed line 1: end 3100 is behind the end of chrA \(3000 bp\)",
+        r"peaks\.bed line 1: end 3100 is past the end of chrA \(3000 bp\)",
     ),
     BadInput(
         "peaks without chr",

@@ -10,6 +10,7 @@ import pytest
 
 import cherimoya_assets as ca
 from cherimoya_assets.errors import InputError, StorageError
+from cherimoya_assets.resources.stamp import Stamp
 from cherimoya_assets_tests.assets.stored_experiment import put, stored_experiment
 from cherimoya_assets_tests.toy_step import Toy, add_toy
 
@@ -135,7 +136,7 @@ def test_a_file_that_was_changed_is_refused(lineage):
 def test_chromosomes_that_were_made_differently_are_not_put_together_without_a_word(lineage):
     opened = opened_of(lineage)
     value = opened["counts/seqlets", "chrB"]
-    stamp = {"code_version": "other"}
+    stamp = Stamp(code_version="other")
     lineage.store.commit(lineage.store.stage(value, stamp), ("tiny", "counts", "seqlets"), "chrB")
     with pytest.warns(UserWarning, match=r"counts/seqlets: not all chromosomes were made with the same parameters"):
         opened["counts/seqlets"]

@@ -274,12 +274,14 @@ ATTACKS = [
     BadInput(
         "a chromosome that clears the terminal",
         write("peaks.bed", f"{PEAK}a{ESCAPES}\t1\t2\n"),
-        r"peaks\.bed line 2: '.*' is no name of a chromosome",
+        r"peaks\.bed line 2: '.*' is not a chromosome name",
     ),
     BadInput(
         "a chromosome that turns the writing", write("peaks.bed", f"{TURNED}\t1\t2\n"), r"peaks\.bed line 1: '.*' is no"
     ),
-    BadInput("a chromosome without a name", write("peaks.bed", "\t1\t2\n"), r"peaks\.bed line 1: '' is no name"),
+    BadInput(
+        "a chromosome without a name", write("peaks.bed", "\t1\t2\n"), r"peaks\.bed line 1: '' is not a chromosome name"
+    ),
     BadInput(
         "an end beyond all numbers",
         write("peaks.bed", f"chrA\t1\t{'9' * 5000}\n"),
