@@ -4,7 +4,6 @@ What belongs here: reading the store, one chromosome at a time, into the small t
 not: how the page looks (`reports/experiment_report.py`), and analysis (`analysis/`).
 """
 
-import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,27 +17,22 @@ import pandas as pd
 
 from cherimoya_assets.analysis.effect_summary import effect_summary
 from cherimoya_assets.analysis.hashing import combined_sha256
-from cherimoya_assets.analysis.head_agreement import head_agreement
 from cherimoya_assets.analysis.loci import KEPT, NOT_SELECTED, STATUSES, read_loci
-from cherimoya_assets.analysis.motifs import read_motifs
-from cherimoya_assets.analysis.pattern_summary import nearest_motifs, summarize_patterns
 from cherimoya_assets.analysis.run_comparison import RunDifference, RunRecord, compare_runs
 from cherimoya_assets.analysis.run_record_file import read_record, write_record
 from cherimoya_assets.assets.attribution_tracks import SESSION
 from cherimoya_assets.assets.drift import Drift, Freshness
+from cherimoya_assets.assets.head_numbers import HeadNumbers
 from cherimoya_assets.assets.landing import check
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.made import Landing, Making
 from cherimoya_assets.assets.marginalization import PAGE as MARGINALIZATION_PAGE
 from cherimoya_assets.assets.modisco import PAGE as MODISCO_PAGE
-from cherimoya_assets.assets.run_record import KEPT_LOCI, PREVIOUS, RECORD, record_run
+from cherimoya_assets.assets.run_record import KEPT_LOCI, PREVIOUS, RECORD, Seen, record_run
 from cherimoya_assets.assets.versions import reads_of
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.reports.experiment_report import (
-    Agreement,
     ExperimentSummary,
-    Head,
-    Pattern,
     Provenance,
     write_experiment_report,
 )
@@ -58,9 +52,10 @@ def experiment_report(making: Making) -> Landing:
     """The page of one experiment."""
     lineage = making.lineage
     stale = out_of_date(lineage)
-    now, before = records(lineage)
+    numbers = HeadNumbers(lineage, making.context.instance)
+    now, before = records(lineage, numbers.see)
     changes = None if before is None else compare_runs(before, now)
-    summary = summarize(lineage, making.context.instance, lineage_steps(lineage), stale, changed=changes is not None)
+    summary = summarize(lineage, numbers, lineage_steps(lineage), stale, changed=changes is not None)
 
     def draw(folder: Path) -> None:
         write_experiment_report(summary, folder / PAGE)
@@ -96,9 +91,9 @@ def up_to_date(key: dg.AssetKey, stale: Sequence[Freshness]) -> dg.AssetCheckRes
     return check(key, "up_to_date", not stale, told + more or "everything it stands on is up to date", warn=True)
 
 
-def records(lineage: ExperimentLineage) -> tuple[RunRecord, RunRecord | None]:
+def records(lineage: ExperimentLineage, seen: Seen) -> tuple[RunRecord, RunRecord | None]:
     """The record of what is stored now, and of what the last report showed that was not the same; None without one."""
-    now = record_run(lineage, KEPT_LOCI)
+    now = record_run(lineage, KEPT_LOCI, seen)
     try:
         files = lineage.store.load(tuple(lineage.key(STEP).path), None).files
         for name in (RECORD, PREVIOUS):
@@ -142,7 +137,7 @@ def input_files(lineage: ExperimentLineage) -> dict[str, tuple[Path, ...]]:
 
 def summarize(
     lineage: ExperimentLineage,
-    instance: dg.DagsterInstance,
+    numbers: HeadNumbers,
     steps: Sequence[Step],
     stale: Sequence[Freshness],
     *,
@@ -150,7 +145,10 @@ def summarize(
 ) -> ExperimentSummary:
     """Read the store into what the page shows. `changed`: whether there is a page of what changed to link to."""
     experiment = lineage.experiment
-    heads, agreement = attributed_heads(lineage, instance)
+    heads = [
+        numbers.of(head, motifs=None if lineage.motif_file is None else motif_counts(lineage, head))
+        for head in lineage.heads
+    ]
     return ExperimentSummary(
         name=lineage.name,
         method=_method(lineage),
@@ -166,7 +164,7 @@ def summarize(
         not_selected=loci_elsewhere(lineage),
         heads=heads,
         effects=effects(lineage) if lineage.marginalizes else None,
-        agreement=agreement,
+        agreement=numbers.agreement,
         lineage=steps,
         provenance=provenance(lineage, steps),
         links=[*links(lineage), *([("What changed since the report before", CHANGES)] if changed else [])],
@@ -188,55 +186,6 @@ def loci_elsewhere(lineage: ExperimentLineage) -> pd.DataFrame:
     loci = read_loci(lineage.experiment.loci)
     counts = loci.loc[~loci["chrom"].isin(lineage.chroms), "chrom"].value_counts(sort=False)
     return pd.DataFrame({"chrom": list(counts.index), "n": counts.to_numpy(dtype=np.int64)})
-
-
-def attributed_heads(lineage: ExperimentLineage, instance: dg.DagsterInstance) -> tuple[list[Head], Agreement | None]:
-    """Every head's numbers and, where there are two, how far they agree; the attributions are read once."""
-    rows: dict[str, list[dict[str, Any]]] = {head: [] for head in lineage.heads}
-    correlations = []
-    for chrom in lineage.chroms:
-        projected = {}
-        for head in lineage.heads:
-            key = lineage.key(head, "attributions")
-            projected[head] = lineage.store.load(tuple(key.path), chrom).projected
-            values = projected[head]
-            rows[head].append(
-                {
-                    "chrom": chrom,
-                    "loci": len(values),
-                    "mean_absolute": float(np.abs(values).mean(dtype=np.float64)) if values.size else math.nan,
-                    "seconds": seconds_taken(instance, key, chrom),
-                    "seqlets": len(lineage.store.load(tuple(lineage.key(head, "seqlets").path), chrom).table),
-                }
-            )
-        if len(projected) == 2:
-            correlations.append(head_agreement(*projected.values()))
-    heads = [
-        Head(
-            head,
-            pd.DataFrame(rows[head]),
-            *patterns(lineage, head),
-            motifs=None if lineage.motif_file is None else motif_counts(lineage, head),
-        )
-        for head in lineage.heads
-    ]
-    if not correlations:
-        return heads, None
-    return heads, Agreement(lineage.heads[0], lineage.heads[1], pd.concat(correlations, ignore_index=True))
-
-
-def patterns(lineage: ExperimentLineage, head: str) -> tuple[list[Pattern], tuple[int, int]]:
-    """TF-MoDISco's patterns with their nearest motifs, and how many seqlets of each sign it had to work with."""
-    found = lineage.store.load(tuple(lineage.key(head, "modisco_patterns").path), None)
-    summaries = summarize_patterns(found.h5, lineage.experiment.modisco.trim_threshold)
-    nearest: Sequence[tuple[str | None, float | None]] = [(None, None)] * len(summaries)
-    if lineage.motif_file is not None:
-        nearest = nearest_motifs(summaries, read_motifs(lineage.motif_file))
-    rows = [
-        Pattern(one.name, one.n_seqlets, one.cwm, match, p_value)
-        for one, (match, p_value) in zip(summaries, nearest, strict=True)
-    ]
-    return rows, (found.n_positive, found.n_negative)
 
 
 def motif_counts(lineage: ExperimentLineage, head: str) -> pd.DataFrame:
@@ -320,16 +269,6 @@ def manifests(lineage: ExperimentLineage, key: dg.AssetKey) -> Iterator[tuple[st
     for partition in (None, *lineage.chroms):
         if (manifest := lineage.store.manifest(tuple(key.path), partition)) is not None:
             yield partition, manifest
-
-
-def seconds_taken(instance: dg.DagsterInstance, key: dg.AssetKey, chrom: str) -> float:
-    """Seconds of the last materialization, NaN where Dagster has none (the store was copied, say)."""
-    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[chrom])
-    for record in instance.fetch_materializations(wanted, limit=1).records:
-        value = record.asset_materialization.metadata.get("seconds") if record.asset_materialization else None
-        if isinstance(value, dg.FloatMetadataValue) and value.value is not None:
-            return value.value
-    return math.nan
 
 
 def _method(lineage: ExperimentLineage) -> str:

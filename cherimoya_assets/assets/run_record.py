@@ -6,7 +6,7 @@ What belongs here: reading the store and its stamps. What does not: comparing (`
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 import numpy as np
@@ -28,19 +28,24 @@ KEPT_LOCI = 100
 peaks keep mostly the same ones, and a report stays small."""
 
 
-def record_run(lineage: ExperimentLineage, most_loci: int | None = None) -> RunRecord:
+Seen = Callable[[str, str, str | None, Any], None]
+"""Called with head, step, chromosome (None: pooled) and value."""
+
+
+def record_run(lineage: ExperimentLineage, most_loci: int | None = None, seen: Seen = lambda *_: None) -> RunRecord:
     """What is stored of an experiment, whichever of its assets there are.
 
     Args:
         lineage: the experiment and the home whose store is read. Heads and chromosomes are those of the store, inputs
             and parameters those of its stamps; only the threshold that trims patterns is the experiment's.
         most_loci: attributions of at most so many loci of a chromosome; None for all.
+        seen: shown every value of a head as it is read, so that nobody has to read it again.
 
     Raises:
         StorageError: something that is stored is damaged.
     """
     observed = {row.shared or row.name for row in steps.INPUTS}
-    heads = {head: found for head in get_args(Head) if (found := _head(lineage, head, most_loci)) is not None}
+    heads = _heads(lineage, most_loci, seen)
     inputs: dict[str, str] = {}
     parameters: dict[str, str] = {}
     packages: dict[str, dict[str, None]] = {}
@@ -59,23 +64,41 @@ def record_run(lineage: ExperimentLineage, most_loci: int | None = None) -> RunR
     return RunRecord(heads, inputs, parameters, versions)
 
 
-def _head(lineage: ExperimentLineage, head: str, most_loci: int | None) -> RecordedHead | None:
-    store, key = lineage.store, (lineage.name, head)
-    chroms = [chrom for chrom in store.partitions((*key, "attributions")) if chrom is not None]
-    if not chroms:
-        return None
-    patterns: list[RecordedPattern] = []
-    if store.manifest((*key, "modisco_patterns"), None) is not None:
-        found = store.load((*key, "modisco_patterns"), None)
-        summaries = summarize_patterns(found.h5, lineage.experiment.modisco.trim_threshold)
-        patterns = [RecordedPattern(one.name, one.n_seqlets, one.cwm) for one in summaries]
-    tables = [
-        store.load((*key, "seqlets"), chrom).table[["chrom", "start", "end"]]
-        for chrom in store.partitions((*key, "seqlets"))
-    ]
-    seqlets = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"chrom": [], "start": [], "end": []})
-    blocks = {chrom: _attributions(store.load((*key, "attributions"), chrom), most_loci) for chrom in chroms}
-    return RecordedHead(patterns, blocks, seqlets)
+def _heads(lineage: ExperimentLineage, most_loci: int | None, seen: Seen) -> dict[str, RecordedHead]:
+    """Every head, chromosome after chromosome, so that what two heads say of one is in memory together."""
+    store, found = lineage.store, {}
+
+    def load(head: str, step: str, chrom: str | None) -> Any:
+        value = store.load((lineage.name, head, step), chrom)
+        seen(head, step, chrom, value)
+        return value
+
+    def chroms(head: str, step: str) -> list[str]:
+        return [chrom for chrom in store.partitions((lineage.name, head, step)) if chrom is not None]
+
+    heads = [head for head in get_args(Head) if chroms(head, "attributions")]
+    steps_of = {(head, step): chroms(head, step) for head in heads for step in ("attributions", "seqlets")}
+    blocks: dict[str, dict[str, RecordedAttributions]] = {head: {} for head in heads}
+    tables: dict[str, dict[str, pd.DataFrame]] = {head: {} for head in heads}
+    for chrom in dict.fromkeys(chrom for found in steps_of.values() for chrom in found):
+        for head in heads:
+            if chrom in steps_of[head, "attributions"]:
+                blocks[head][chrom] = _attributions(load(head, "attributions", chrom), most_loci)
+            if chrom in steps_of[head, "seqlets"]:
+                tables[head][chrom] = load(head, "seqlets", chrom).table[["chrom", "start", "end"]]
+    for head in heads:
+        patterns: list[RecordedPattern] = []
+        if store.manifest((lineage.name, head, "modisco_patterns"), None) is not None:
+            h5 = load(head, "modisco_patterns", None).h5
+            summaries = summarize_patterns(h5, lineage.experiment.modisco.trim_threshold)
+            patterns = [RecordedPattern(one.name, one.n_seqlets, one.cwm) for one in summaries]
+        seqlets = [tables[head][chrom] for chrom in steps_of[head, "seqlets"]]
+        found[head] = RecordedHead(
+            patterns,
+            {chrom: blocks[head][chrom] for chrom in steps_of[head, "attributions"]},
+            pd.concat(seqlets, ignore_index=True) if seqlets else pd.DataFrame({"chrom": [], "start": [], "end": []}),
+        )
+    return found
 
 
 def _attributions(block: AttributionBlock, most_loci: int | None) -> RecordedAttributions:

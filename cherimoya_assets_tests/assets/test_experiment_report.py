@@ -5,14 +5,17 @@ from __future__ import annotations
 import html
 import re
 import shlex
+from collections import Counter
 from urllib.parse import unquote
 
 import dagster as dg
 import pytest
 
 from cherimoya_assets.analysis.attributions import AttributionBlock
-from cherimoya_assets.assets.experiment_report import PAGE, seconds_taken
+from cherimoya_assets.assets.experiment_report import PAGE
+from cherimoya_assets.assets.head_numbers import seconds_taken
 from cherimoya_assets.build import build_experiment
+from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets_tests.assets.stored_experiment import materialize, put, stored_experiment
 from cherimoya_assets_tests.reports.test_experiment_report import Page
 
@@ -44,6 +47,24 @@ def test_every_link_opens_from_the_stable_folder_and_from_the_real_one(lineage):
             assert target.is_file()
         opened.add(target.read_bytes().partition(b"\n")[0][:20])  # the stamp follows on its own line
     assert {b"modisco counts", b"modisco profile", b"marginalization"} <= opened
+
+
+def test_every_stored_value_is_read_once(lineage, monkeypatch):
+    read, load = Counter(), AssetStore.load
+
+    def counting(store, key, partition):
+        read.update([("/".join(key[1:]), partition)])
+        return load(store, key, partition)
+
+    monkeypatch.setattr(AssetStore, "load", counting)
+    materialize(lineage, lineage.key("experiment_report"))
+    per_chromosome = {"one_hot_sequences", "marginalization_effects"}
+    per_chromosome |= {f"{h}/{s}" for h in lineage.heads for s in ("attributions", "seqlets", "annotated_seqlets")}
+    pooled = {f"{head}/modisco_patterns" for head in lineage.heads} | {"experiment_report"}
+    expected = {(name, chrom) for name in per_chromosome for chrom in lineage.chroms} | {
+        (name, None) for name in pooled
+    }
+    assert read == dict.fromkeys(expected, 1)
 
 
 def test_ledger_and_contributions_are_those_of_the_store(lineage):
