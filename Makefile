@@ -13,7 +13,7 @@ PORT ?= 3000
 # Two processes; a module stays in one. Much of the suite waits for servers, daemons and killed processes.
 PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: install demo ui test check lock clean
+.PHONY: install demo ui test quick check lock clean
 
 install: $(STAMP)
 
@@ -36,6 +36,10 @@ ui: $(STAMP)
 
 test: $(STAMP)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What to run every minute: everything but what is marked as slow.
+quick: $(STAMP)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow"
 
 check: $(STAMP)
 	$(BIN)/ruff check .

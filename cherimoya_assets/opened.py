@@ -43,8 +43,8 @@ def open_experiment(path: str | Path, home: str | Path | None = None) -> OpenedE
         InputError: the genome cannot be read, which says which chromosomes there are.
         StorageError: there is no such home.
     """
-    experiment = read_experiment(path)
-    place = default_home(experiment.source) if home is None else Home(Path(home).resolve())
+    experiment = read_experiment(Path(path).expanduser())
+    place = default_home(experiment.source) if home is None else Home(Path(home).expanduser().resolve())
     if not place.root.is_dir():
         raise StorageError(f"{place.root}: there is no such home. Name the folder of a run, or run {path} first.")
     return OpenedExperiment(ExperimentLineage(experiment, place))

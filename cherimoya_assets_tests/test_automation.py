@@ -20,6 +20,8 @@ from cherimoya_assets.home import Home
 from cherimoya_assets_tests.automated import Automated, Cell, always_the_same
 from cherimoya_assets_tests.tiny_experiment import CHROMS, tiny_experiment
 
+pytestmark = pytest.mark.slow
+
 SUNDAY = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
 
 POOLED_AFTER_ATTRIBUTIONS = {

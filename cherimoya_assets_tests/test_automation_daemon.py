@@ -23,6 +23,8 @@ from cherimoya_assets.instance import open_instance
 from cherimoya_assets_tests.narrow_demo import materialize_everything
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 420.0
 """A step of the chain takes some ten seconds on two busy cores, and there are six."""
 

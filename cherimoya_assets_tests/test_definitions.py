@@ -56,6 +56,7 @@ def test_a_bad_experiment_is_said_when_the_code_location_loads(folder):
         loaded()
 
 
+@pytest.mark.slow
 def test_workspace_yaml_leads_dagsters_own_command_to_it(folder):
     """`dagster definitions validate` reads workspace.yaml as `dagster dev` and the webserver do."""
     dagster_home = folder / "dagster_home"

@@ -37,6 +37,7 @@ def test_code_versions_sources_and_jobs(shape, tmp_path):
     compare(shape, golden.graph(lineage, defs_of(lineage)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["saturation_mutagenesis", "deep_lift_shap"])
 def test_stamps_and_files(algorithm, tmp_path):
     (tmp_path / "x.bed").write_text("chrA\t280\t300\n")

@@ -74,6 +74,7 @@ def test_an_older_modisco_lite_is_refused(site):
         verify_installation([str(site)])
 
 
+@pytest.mark.slow
 def test_pip_misses_nothing_but_modisco():
     said = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True).stdout.splitlines()
     assert sorted(line.split(" ", 1)[0] for line in said if "requires modisco, which is not installed" in line) == [

@@ -16,6 +16,8 @@ from cherimoya_assets.home import Home
 from cherimoya_assets.instance import open_instance, prepare_instance
 from cherimoya_assets.runs.run_process import PROCESS_TAG, process_tag
 
+pytestmark = pytest.mark.slow
+
 KILLED_IN_A_POOLED_STEP = """
 import os, signal, sys
 from pathlib import Path

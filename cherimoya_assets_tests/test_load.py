@@ -17,6 +17,8 @@ from cherimoya_assets_tests.backfill_load import (
 )
 from cherimoya_assets_tests.servers.postgresql import documented_settings, postgresql, programs
 
+pytestmark = pytest.mark.slow
+
 NO_SKIP = os.environ.get("CHERIMOYA_ASSETS_NO_SKIP") == "1"
 
 WITHOUT_WAITING = 2.0

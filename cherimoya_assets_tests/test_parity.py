@@ -29,6 +29,8 @@ from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.demo_inputs import ATTR_WINDOW, demo_attributions
 from cherimoya_assets_tests.narrow_demo import CHROMS, HEADS
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 
 ROUNDING = 1e-5

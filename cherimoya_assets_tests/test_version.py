@@ -99,6 +99,7 @@ def test_a_shallow_clone_names_its_commit(checkout, tmp_path):
     assert version_in(tmp_path / "clone") == f"0.1.dev1+{commit}"
 
 
+@pytest.mark.slow
 def test_an_archive_of_the_sources_claims_nothing(checkout, tmp_path):
     """Also where another installation of the package is in the environment, as it is here."""
     checkout.git("tag", "v0.4.9")
@@ -116,6 +117,7 @@ def test_a_checkout_that_git_cannot_read_claims_nothing(checkout):
     assert version_in(checkout.folder) == UNKNOWN
 
 
+@pytest.mark.slow
 def test_a_build_has_the_version_of_its_commit_and_keeps_it(checkout, tmp_path):
     built = version_in(checkout.folder)
     pip("install", "--target", tmp_path / "site", checkout.folder)
@@ -123,6 +125,7 @@ def test_a_build_has_the_version_of_its_commit_and_keeps_it(checkout, tmp_path):
     assert version_in(tmp_path / "site") == built
 
 
+@pytest.mark.slow
 def test_an_editable_installation_has_the_version_of_its_newest_commit(checkout, tmp_path):
     pip("install", "--editable", checkout.folder, "--prefix", tmp_path)
     (site,) = tmp_path.glob("lib*/python*/site-packages")

@@ -102,6 +102,7 @@ def annotated(tables, genome, motifs, **arguments):
     return [annotate_seqlets(table, genome, motifs, **arguments) for table in tables]
 
 
+@pytest.mark.slow
 def test_chromosome_by_chromosome_gives_the_text_of_one_run_of_ttl(genome, tables, order, motif_file, tmp_path):
     motifs = read_motifs(motif_file)
     found = annotated(tables, genome, motifs)
@@ -111,6 +112,7 @@ def test_chromosome_by_chromosome_gives_the_text_of_one_run_of_ttl(genome, table
     assert " inf\n" not in text
 
 
+@pytest.mark.slow
 def test_arguments_are_those_of_ttl(genome, tables, order, motif_file, tmp_path):
     motifs = read_motifs(motif_file)
     changed = {"n_score_bins": 40, "n_median_bins": 200, "n_target_bins": 30, "reverse_complement": False}

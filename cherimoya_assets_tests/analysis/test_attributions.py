@@ -30,7 +30,7 @@ KINDS = ("cherimoya", "several groups and controls", "bpnet", "chrombpnet")
 SHUFFLES, SEED, ATTR_WINDOW = 3, 5, 12
 
 # bpnet-lite has an elementwise rule for its profile head, and tangermeme says at each call that it does not add up.
-pytestmark = pytest.mark.filterwarnings("ignore:Convergence deltas are:RuntimeWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Convergence deltas are:RuntimeWarning")]
 
 
 def attributed(models, block, *, algorithm, **changes):

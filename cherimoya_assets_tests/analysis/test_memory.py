@@ -50,6 +50,7 @@ def test_a_plane_is_one_float_for_each_position_and_filter_of_the_widest_layer(t
     assert plane_bytes(load_model(bpnet_file(tmp_path)).module, 100) == 100 * 8 * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cherimoya", "bpnet", "chrombpnet"])
 def test_a_forward_pass_of_usual_width_holds_no_more_planes_than_the_estimate(kind):
     from bpnetlite.bpnet import BPNet

@@ -26,6 +26,8 @@ from cherimoya_assets.errors import CherimoyaAssetsError, ExperimentError, Input
 from cherimoya_assets.experiment.model import ModiscoParameters
 from cherimoya_assets_tests.analysis.planted_motifs import MOTIFS, PARAMETERS, WIDTH, planted_blocks
 
+pytestmark = pytest.mark.slow
+
 MODISCO = Path(sys.executable).with_name("modisco")
 CAP = 110
 SEED = 3

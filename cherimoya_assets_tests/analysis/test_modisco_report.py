@@ -23,6 +23,8 @@ from cherimoya_assets.analysis.motifs import read_motifs
 from cherimoya_assets.errors import CherimoyaAssetsError, InputError
 from cherimoya_assets_tests.analysis.planted_motifs import MOTIFS, PARAMETERS
 
+pytestmark = pytest.mark.slow
+
 FEW = {"n_examples": 1, "n_matches": 2}
 """Drawing is what costs."""
 

@@ -25,6 +25,8 @@ from cherimoya_assets.analysis.seqlets import (
 from cherimoya_assets.errors import InputError
 from cherimoya_assets_tests.demo_inputs import ATTR_WINDOW, ATTRIBUTED, demo_attributions
 
+pytestmark = pytest.mark.slow
+
 TIED = 8
 """Loci of chrI that are given the contributions of as many of chrIX: their seqlets have equal p-values and attributions
 at other places, so that the order of rows decides."""

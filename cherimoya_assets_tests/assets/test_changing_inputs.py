@@ -27,7 +27,10 @@ from cherimoya_assets_tests.tiny_experiment import IN_WINDOW, tiny_experiment
 CHROM = "chrA"
 
 # A FASTA that is replaced is younger than the index of the one before, until it is opened anew.
-pytestmark = pytest.mark.filterwarnings("ignore:Index file .* is older than FASTA file:RuntimeWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Index file .* is older than FASTA file:RuntimeWarning"),
+]
 
 
 def block_of(lineage: ExperimentLineage):

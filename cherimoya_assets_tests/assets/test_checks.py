@@ -25,6 +25,8 @@ from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.build import build_defs
 from cherimoya_assets_tests.assets.stored_experiment import patterns, seqlet_table, stored_experiment
 
+pytestmark = pytest.mark.slow
+
 CHROM = "chrA"
 
 

@@ -29,6 +29,8 @@ from cherimoya_assets_tests.killed import Ended, die, in_child
 from cherimoya_assets_tests.small_models import cherimoya_file
 from cherimoya_assets_tests.tiny_experiment import IN_WINDOW, tiny_experiment
 
+pytestmark = pytest.mark.slow
+
 CHROM, HEADS, LOCI, FOLDS = "chrA", ("counts", "profile"), 3, 2
 CHUNKS = LOCI * FOLDS
 """A chunk is one locus here."""

@@ -15,6 +15,8 @@ from cherimoya_assets_tests.cli.test_drift import change, drift
 from cherimoya_assets_tests.third_method import IntegratedGradients, add_method
 from cherimoya_assets_tests.tiny_experiment import ATTR_WINDOW, IN_WINDOW, tiny_experiment
 
+pytestmark = pytest.mark.slow
+
 ALGORITHM = {"algorithm": "integrated_gradients", "n_points": 1}
 STEP = "attributions"
 

@@ -20,6 +20,8 @@ from cherimoya_assets.walk import COMMAND_TAG
 from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.tiny_experiment import CHROMS
 
+pytestmark = pytest.mark.slow
+
 COMMAND = "import sys; from cherimoya_assets.cli import main; sys.exit(main(sys.argv[1:]))"
 """The command line in a process of its own, with the arguments that follow."""
 

@@ -13,6 +13,8 @@ from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.servers.s3 import s3_server
 
+pytestmark = pytest.mark.slow
+
 NAMES_ITS_HOME = ("attribution_tracks", "experiment_report")
 """Assets whose files say where they lie: an IGV session names the FASTA, the page names the home and the session."""
 

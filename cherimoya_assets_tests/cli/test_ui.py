@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from cherimoya_assets.cli.ui import end, environment
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import prepare_instance
@@ -44,6 +46,7 @@ def test_what_goes_on_after_dagster_ended_in_good_order_is_left_alone():
     os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_module_in_the_home_is_not_imported(tmp_path):
     """Python looks for modules in the working folder first, unless it is told not to."""
     home = Home(tmp_path / "home")

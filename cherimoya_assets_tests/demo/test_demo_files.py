@@ -51,6 +51,7 @@ def test_numbers_in_the_readme_are_those_of_the_files():
     assert (DEMO / "JASPAR2024_CORE_fungi.meme").read_text().count("\nMOTIF ") == 178
 
 
+@pytest.mark.slow
 def test_a_wheel_carries_every_file_that_git_would(tmp_path):
     source = tmp_path / "source"
     source.mkdir()

@@ -81,6 +81,7 @@ def test_an_error_in_a_writer_leaves_everything_as_it_was(tmp_path):
     assert listing(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_under_a_final_name_and_can_be_repeated(tmp_path):
     script = """
 import os, signal, sys

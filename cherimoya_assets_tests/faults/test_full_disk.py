@@ -18,6 +18,8 @@ from cherimoya_assets_tests.faults.scene import Cell, Scene, scene_of_many_chrom
 from cherimoya_assets_tests.faults.warm import Warm
 from cherimoya_assets_tests.small_models import cherimoya_file
 
+pytestmark = pytest.mark.slow
+
 NO_SKIP = os.environ.get("CHERIMOYA_ASSETS_NO_SKIP") == "1"
 
 SELECT = ("--select", "one_hot_sequences", "attributions")

@@ -16,6 +16,8 @@ from cherimoya_assets_tests.faults.daemons import Deployment, prepare_daemon
 from cherimoya_assets_tests.faults.scene import Cell, Scene, scene_of_many_chromosomes
 from cherimoya_assets_tests.faults.warm import PATIENCE_S
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("one_hot_sequences", "counts/attributions")
 CHROMS = 4
 

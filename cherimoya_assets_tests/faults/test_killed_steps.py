@@ -20,6 +20,8 @@ from cherimoya_assets_tests.faults.scene import Cell, Scene, only, scene_of_many
 from cherimoya_assets_tests.small_models import cherimoya_file
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
+pytestmark = pytest.mark.slow
+
 SEQUENCES, ATTRIBUTIONS, REPORT = "one_hot_sequences", "counts/attributions", "experiment_report"
 
 BEFORE = (*WITH_CHUNKS[:3], *EVERY_STEP[: EVERY_STEP.index("its manifest is in place")])

@@ -216,6 +216,7 @@ def test_digest_shows_the_strongest_and_escapes_names(tmp_path):
 # --- bpnet-lite's layout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minimal", [True, False])
 def test_layout_is_bpnetlites_file_for_file_and_plot_for_plot(tmp_path, monkeypatch, minimal):
     """bpnet-lite's own report, with our numbers as its predictions."""
@@ -266,6 +267,7 @@ def test_layout_is_bpnetlites_file_for_file_and_plot_for_plot(tmp_path, monkeypa
         assert np.abs(one - other).max() == 0, name
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text_and_no_paths_in_the_layout(tmp_path):
     effects, _ = made([*HOSTILE, *PLAIN])
     found = layout(tmp_path / "in" / "here", effects, minimal=False)

@@ -13,6 +13,8 @@ from cherimoya_assets.resources.chunks import FOLDER, StoredChunks, forget_lande
 from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets_tests.resources.writers import KEY, report
 
+pytestmark = pytest.mark.slow
+
 HEADS = ("counts", "profile")
 
 

@@ -208,6 +208,7 @@ def test_memory_is_the_peak_of_that_device_and_nothing_on_a_cpu(monkeypatch):
     assert GPUResource().memory("cpu") == {}
 
 
+@pytest.mark.slow
 def test_importing_the_code_location_does_not_touch_cuda_or_torch():
     # A process that has touched CUDA cannot be forked, and torch takes seconds to import.
     code = "import sys, cherimoya_assets.resources.gpu; print('torch' in sys.modules)"

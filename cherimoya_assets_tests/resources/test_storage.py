@@ -373,6 +373,7 @@ def test_an_upload_that_arrives_as_a_part_is_not_committed(s3_place, monkeypatch
     s3fs.S3FileSystem.clear_instance_cache()
 
 
+@pytest.mark.slow
 def test_the_io_manager_hands_pooled_inputs_over_as_a_dict_even_for_one_partition(place):
     def graph(names):
         partitions = dg.StaticPartitionsDefinition(names)

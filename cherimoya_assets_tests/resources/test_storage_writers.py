@@ -13,6 +13,8 @@ from cherimoya_assets.resources.manifest import parse_manifest
 from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets_tests.resources.writers import KEY, report, stage_and_wait, start, whole, write, write_and_die
 
+pytestmark = pytest.mark.slow
+
 NOW = timedelta(0)
 
 

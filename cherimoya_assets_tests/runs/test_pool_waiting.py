@@ -6,12 +6,14 @@ import inspect
 import threading
 
 import dagster as dg
+import pytest
 from dagster._core.execution.plan import instance_concurrency_context
 from dagster._core.execution.plan.active import ActiveExecution
 
 from cherimoya_assets.runs.pool_waiting import sleep_while_waiting
 
 
+@pytest.mark.slow
 def test_a_run_sleeps_while_another_has_the_place(tmp_path, monkeypatch):
     sleep_while_waiting()
 

@@ -29,6 +29,8 @@ from cherimoya_assets.runs.reaping import end_abandoned_runs, free_slots
 from cherimoya_assets.runs.run_process import launch_tag, process_tag
 from cherimoya_assets_tests.cli.command import command
 
+pytestmark = pytest.mark.slow
+
 STARTING, STARTED, CANCELING = DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING
 QUEUED, FAILURE, CANCELED = DagsterRunStatus.QUEUED, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED
 

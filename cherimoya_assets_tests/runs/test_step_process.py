@@ -9,6 +9,10 @@ import subprocess
 import sys
 from contextlib import suppress
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 120
 
 JOB = """

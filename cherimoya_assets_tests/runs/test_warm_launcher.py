@@ -16,6 +16,8 @@ from cherimoya_assets.runs import run_workers
 from cherimoya_assets.runs.run_process import PROCESS_TAG, process_tag
 from cherimoya_assets.runs.run_workers import IMPORTED
 
+pytestmark = pytest.mark.slow
+
 OF_DAGSTER = [name for name in IMPORTED if name.startswith("dagster")]
 WARM = f"from cherimoya_assets.runs import run_workers; run_workers.IMPORTED = {OF_DAGSTER}; run_workers.serve()"
 

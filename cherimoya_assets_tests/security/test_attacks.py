@@ -12,6 +12,8 @@ from cherimoya_assets_tests.security.attacks import ATTACKS, SECRET
 from cherimoya_assets_tests.security.surroundings import nothing_happens_around
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
+pytestmark = pytest.mark.slow
+
 BAD_INPUT = 2
 
 

@@ -26,6 +26,8 @@ from cherimoya_assets_tests.security.served import (
 )
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
+pytestmark = pytest.mark.slow
+
 LISTENING = "0A"
 LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
 """127.0.0.1 and ::1 as /proc/net writes them."""

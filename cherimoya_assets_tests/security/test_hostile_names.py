@@ -28,6 +28,8 @@ from cherimoya_assets_tests.security.pages import CHROMS, PAYLOADS, Page, acting
 from cherimoya_assets_tests.security.surroundings import nothing_happens_around
 from cherimoya_assets_tests.tiny_experiment import MEME
 
+pytestmark = pytest.mark.slow
+
 FOLDER = "$(touch EXECUTED1); `touch EXECUTED2` & \"quoted\" 'it' <b> --force"
 """Of the experiment; a slash is all that it cannot hold."""
 

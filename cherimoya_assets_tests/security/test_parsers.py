@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from cherimoya_assets_tests.security.parsers import FOUND, PARSERS, SEEDS, parse
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 40
 
 TOKENS = [

@@ -31,6 +31,7 @@ def test_equals_cherimoya(shape):
         np.testing.assert_allclose(ours, expected.numpy(), rtol=0, atol=2e-6 * float(expected.abs().max()))
 
 
+@pytest.mark.slow
 def test_equals_cherimoya_on_the_demo(demo_sequences):
     X = np.stack(list(demo_sequences.values()))
     theirs = demo_model().predict(X)

@@ -18,6 +18,8 @@ from cherimoya_assets_tests.analysis.mutagenesis.strong_models import random_seq
 from cherimoya_assets_tests.demo_inputs import IN_WINDOW, demo_model
 from cherimoya_assets_tests.small_models import bpnet_file
 
+pytestmark = pytest.mark.slow
+
 CENTRE = IN_WINDOW // 2
 CONSENSUS = ("TTACCCGG", "CACCCATACAT", "GGTTCGAATCC", "CGTATATAGTGAT")
 

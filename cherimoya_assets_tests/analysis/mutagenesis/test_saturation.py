@@ -16,6 +16,8 @@ from cherimoya_assets_tests.analysis.mutagenesis.strong_models import fresh_mode
 from cherimoya_assets_tests.demo_inputs import ATTR_WINDOW, IN_WINDOW, demo_model
 from cherimoya_assets_tests.small_models import bpnet_file
 
+pytestmark = pytest.mark.slow
+
 HEADS = ("counts", "profile")
 WORST, MEDIAN = 1e-3, 1e-4
 """The promise: relative L2 error of a locus at the most, and in the median of loci."""

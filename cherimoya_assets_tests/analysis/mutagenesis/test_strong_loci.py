@@ -21,6 +21,8 @@ from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets.demo import DEMO_EXPERIMENT
 from cherimoya_assets_tests.analysis.mutagenesis import dense_truth
 
+pytestmark = pytest.mark.slow
+
 TABLES = np.load(Path(__file__).parent / "strong_loci.npz", allow_pickle=False)
 MODELS = Path(cherimoya_assets.__file__).parents[1] / "benchmarks" / "models"
 FILES = {"model": DEMO_EXPERIMENT.parent / "model.torch"} | {file.stem: file for file in MODELS.glob("*.torch")}

@@ -96,6 +96,7 @@ def assert_exact(found: np.ndarray, truth: np.ndarray) -> None:
     np.testing.assert_allclose(found, truth, rtol=0, atol=EXACT * np.abs(truth).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_every_edit_of_both_heads_is_that_of_a_dense_pass_in_float64(name):
     model, length = model_of(name)
