@@ -7,6 +7,7 @@ import re
 import pytest
 import yaml
 
+from cherimoya_assets.analysis.methods import METHODS
 from cherimoya_assets.cli import main
 from cherimoya_assets.cli.init import FILE_NAME, TEMPLATE
 from cherimoya_assets.demo import DEMO_EXPERIMENT
@@ -28,6 +29,8 @@ def test_the_template_shows_every_key_with_its_default():
     defaults = Experiment.model_validate({"name": "x", "sequences": "g", "loci": "l", "model": "m"}).model_dump(
         mode="json", exclude={"source"}
     )
+    for method in METHODS.values():
+        defaults |= {method.key(field): value for field, value in method().model_dump(mode="json").items()}
     assert shown.keys() == defaults.keys()
     for key in defaults.keys() - EXAMPLES - {"name", "sequences", "loci"}:
         shown_value = [shown[key]] if key == "output" else shown[key]
