@@ -86,7 +86,7 @@ def freshness(now: Drift, key: dg.AssetKey, partition: str | None) -> Freshness 
     The observation of that input fails with a sentence that says which file, and why.
     """
     try:
-        return now.cell(key, partition)
+        return now.of(key, partition)
     except (CherimoyaAssetsError, OSError):
         return None
 
@@ -102,7 +102,8 @@ class _Judged(dg.AutomationCondition[Any]):
 
     def evaluate(self, context: dg.AutomationContext[Any]) -> dg.AutomationResult[Any]:
         now = self._moment.look(context)
-        chosen = {cell for cell in _cells(context.candidate_subset) if self.holds(freshness(now, context.key, cell))}
+        candidates = _partitions(context.candidate_subset)
+        chosen = {partition for partition in candidates if self.holds(freshness(now, context.key, partition))}
         return dg.AutomationResult(context, _subset(context, chosen))
 
 
@@ -134,30 +135,30 @@ class Unrequested(dg.AutomationCondition[Any]):
         now, key = self._moment.look(context), context.key
         before = json.loads(context.cursor) if context.cursor else {"seen": {}, "requested": {}}
         requested_last = context.get_previous_requested_subset(key)
-        repeated = set() if requested_last is None else _cells(requested_last)
+        repeated = set() if requested_last is None else _partitions(requested_last)
         seen, requested = {}, {}
         # All of them, whichever are asked for: what is not looked at now is forgotten.
-        for cell in _cells(context.asset_graph_view.get_full_subset(key=key)):
-            name = cell or ""  # JSON has no key None
-            seen[name] = fingerprint(now, key, cell)
-            if (found := freshness(now, key, cell)) is None or found.own:
-                requested[name] = before["seen" if cell in repeated else "requested"].get(name)
-        new = {cell for cell in _cells(context.candidate_subset) if requested.get(cell or "") != seen[cell or ""]}
+        for partition in _partitions(context.asset_graph_view.get_full_subset(key=key)):
+            name = partition or ""  # JSON has no key None
+            seen[name] = fingerprint(now, key, partition)
+            if (found := freshness(now, key, partition)) is None or found.own:
+                requested[name] = before["seen" if partition in repeated else "requested"].get(name)
+        new = {one for one in _partitions(context.candidate_subset) if requested.get(one or "") != seen[one or ""]}
         cursor = json.dumps({"seen": seen, "requested": requested})
         return dg.AutomationResult(context, _subset(context, new), cursor=cursor)
 
 
-def _cells(subset: Any) -> set[str | None]:
+def _partitions(subset: Any) -> set[str | None]:
     """The partitions of a subset; {None} for an asset without partitions."""
     if subset.is_empty:
         return set()
     return set(subset.expensively_compute_partition_keys()) if subset.is_partitioned else {None}
 
 
-def _subset(context: dg.AutomationContext[Any], cells: set[str | None]) -> Any:
+def _subset(context: dg.AutomationContext[Any], partitions: set[str | None]) -> Any:
     if not context.candidate_subset.is_partitioned:
-        return context.candidate_subset if cells else context.get_empty_subset()
-    chosen = {cell for cell in cells if cell is not None}
+        return context.candidate_subset if partitions else context.get_empty_subset()
+    chosen = {partition for partition in partitions if partition is not None}
     return context.candidate_subset.compute_intersection_with_partition_keys(chosen)
 
 

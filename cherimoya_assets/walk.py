@@ -199,7 +199,7 @@ class _Walker:
         stale = {
             partition: left
             for partition in partitions
-            if (left := [key for key in wanted if self.force or not self.drift.cell(key, partition).fresh])
+            if (left := [key for key in wanted if self.force or not self.drift.of(key, partition).fresh])
         }
         if not stale:
             return
@@ -208,8 +208,8 @@ class _Walker:
         for partition, left in stale.items():
             for key, obstacle in self._partition(stage, job, left, partition).items():
                 obstacles.setdefault((key, obstacle), []).append(partition)
-        for (key, obstacle), cells in obstacles.items():
-            self._skip(key, obstacle, cells)
+        for (key, obstacle), skipped in obstacles.items():
+            self._skip(key, obstacle, skipped)
         self.watcher.stage_ends()
 
     def _partition(
@@ -221,10 +221,10 @@ class _Walker:
             obstacles: dict[dg.AssetKey, _Obstacle] = {}
             for key in left:
                 self.unmade.pop((key, partition), None)
-                if not self.force and self.drift.cell(key, partition).fresh:
+                if not self.force and self.drift.of(key, partition).fresh:
                     continue
                 # What only stands on something that is made in this run may turn out to be fresh after it.
-                waits = not self.force and not self.drift.cell(key, partition).own
+                waits = not self.force and not self.drift.of(key, partition).own
                 obstacle = self._obstacle(key, partition, now)
                 if obstacle is not None:
                     obstacles[key] = obstacle
@@ -245,13 +245,13 @@ class _Walker:
             if parent in same_run:
                 continue
             pools = self.partitioned[parent] and partition is None
-            cells = self.lineage.chroms if pools else (partition if self.partitioned[parent] else None,)
-            missing = [cell for cell in cells if (parent, cell) in self.unmade or not self._is_stored(parent, cell)]
+            read = self.lineage.chroms if pools else (partition if self.partitioned[parent] else None,)
+            missing = [one for one in read if (parent, one) in self.unmade or not self._is_stored(parent, one)]
             if missing:
-                failed = any(self.unmade.get((parent, cell), False) for cell in missing)
-                there = not failed and all(self._is_stored(parent, cell) for cell in missing)
+                failed = any(self.unmade.get((parent, one), False) for one in missing)
+                there = not failed and all(self._is_stored(parent, one) for one in missing)
                 return _Obstacle(parent, tuple(filter(None, missing)) if pools else (), failed, stale=there)
-            stale = [cell for cell in cells if not self.force and not self.drift.cell(parent, cell).fresh]
+            stale = [one for one in read if not self.force and not self.drift.of(parent, one).fresh]
             if stale:
                 return _Obstacle(parent, tuple(filter(None, stale)) if pools else (), False, stale=True)
         return None
@@ -262,7 +262,7 @@ class _Walker:
     def _run(self, stage: Stage, job: dg.JobDefinition, keys: Sequence[dg.AssetKey], partition: str | None) -> None:
         run_id, began = str(uuid.uuid4()), time.perf_counter()
         self.watcher.run_begins(stage, partition)
-        # Not decorated as public in Dagster 1.13.27, where it was checked; only the display hangs on it.
+        # Not decorated as public in Dagster 1.13.27, where it was checked; only the display depends on it.
         self.instance.add_event_listener(run_id, self._tell_step)
         result = self._execute(job, keys, partition, run_id)
         stored = {
@@ -286,8 +286,8 @@ class _Walker:
             if not any(key in failure.keys for failure in failures):
                 self._skip(key, self._obstacle(key, partition, stored), [partition])
 
-    def _skip(self, key: dg.AssetKey, obstacle: _Obstacle | None, cells: Sequence[str | None]) -> None:
-        reason = obstacle.sentence(cells) if obstacle else "a step before it failed"
+    def _skip(self, key: dg.AssetKey, obstacle: _Obstacle | None, partitions: Sequence[str | None]) -> None:
+        reason = obstacle.sentence(partitions) if obstacle else "a step before it failed"
         skipped = Skipped(key, reason, obstacle.failed if obstacle else True)
         self.outcome.skipped.append(skipped)
         self.watcher.skipped(skipped)
@@ -342,14 +342,14 @@ class _Obstacle:
     failed: bool
     stale: bool = False
 
-    def sentence(self, cells: Sequence[str | None]) -> str:
-        """Why the cells of a child cannot be made."""
+    def sentence(self, partitions: Sequence[str | None]) -> str:
+        """Why these partitions of a child cannot be made."""
         name, missing = "/".join(self.parent.path[1:]), "was not made" if self.failed else "has not been made yet"
         if self.stale:
             missing = "is out of date"
         if self.chroms:
             return f"it pools every chromosome, and {name} {missing} for {_listed(self.chroms)}"
-        chroms = tuple(filter(None, cells))
+        chroms = tuple(filter(None, partitions))
         return f"{name} {missing}" + (f" ({_listed(chroms)})" if chroms else "")
 
 

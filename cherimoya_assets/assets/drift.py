@@ -57,7 +57,7 @@ class Freshness:
     @property
     def name(self) -> str:
         """`counts/seqlets[chrII]`, `experiment_report`."""
-        return _cell_name(self.key, self.partition)
+        return _name(self.key, self.partition)
 
     @property
     def missing(self) -> bool:
@@ -69,13 +69,13 @@ class Freshness:
         if self.fresh or self.missing:
             return "".join(self.own)
         reasons = self.roots if self.through else self.own
-        told = "; ".join(reasons[:MOST_REASONS])
+        said = "; ".join(reasons[:MOST_REASONS])
         if len(reasons) > MOST_REASONS:
-            told += f"; and {len(reasons) - MOST_REASONS} more reasons"
+            said += f"; and {len(reasons) - MOST_REASONS} more reasons"
         if not self.through:
-            return told
+            return said
         names = list(dict.fromkeys(_grouped(self.through)))
-        return f"{told}; it stands on {_listed(names)}, which {'is' if len(self.through) == 1 else 'are'} out of date"
+        return f"{said}; it stands on {_listed(names)}, which {'is' if len(self.through) == 1 else 'are'} out of date"
 
     @property
     def sentence(self) -> str:
@@ -99,7 +99,7 @@ class Drift:
         self.versions = Versions(self.lineage)
         self._seen.clear()
 
-    def cell(self, key: dg.AssetKey, partition: str | None) -> Freshness:
+    def of(self, key: dg.AssetKey, partition: str | None) -> Freshness:
         """One partition of one asset.
 
         Raises:
@@ -109,24 +109,24 @@ class Drift:
             self._seen[key, partition] = self._look(key, partition)
         return self._seen[key, partition]
 
-    def cells(self, keys: Iterable[dg.AssetKey]) -> list[Freshness]:
+    def of_assets(self, keys: Iterable[dg.AssetKey]) -> list[Freshness]:
         """Every partition of these assets."""
-        return [self.cell(key, partition) for key in keys for partition in self.lineage.partitions_of(key)]
+        return [self.of(key, partition) for key in keys for partition in self.lineage.partitions_of(key)]
 
     def _look(self, key: dg.AssetKey, partition: str | None) -> Freshness:
         held, made_from = self.versions.held(key, partition), sources(self.lineage, key, partition)
         manifest = held.manifest
         through = tuple(
-            source for source in made_from if not source.observed and not self.cell(source.key, source.partition).fresh
+            source for source in made_from if not source.observed and not self.of(source.key, source.partition).fresh
         )
         if manifest is None:
-            name = _cell_name(key, partition)
+            name = _name(key, partition)
             if not held.damage:
                 return Freshness(key, partition, (MISSING,), through, roots=(f"{name} {MISSING}",))
-            told = f"what was stored of {name} is damaged"
-            return Freshness(key, partition, (f"{told} ({held.damage.rstrip('.')})",), through, roots=(told,))
+            said = f"what was stored of {name} is damaged"
+            return Freshness(key, partition, (f"{said} ({held.damage.rstrip('.')})",), through, roots=(said,))
         own = (*self._code_changes(key, manifest), *self._input_changes(key, partition, made_from, manifest))
-        inherited = (root for source in through for root in self.cell(source.key, source.partition).roots)
+        inherited = (root for source in through for root in self.of(source.key, source.partition).roots)
         return Freshness(key, partition, own, through, tuple(dict.fromkeys([*own, *inherited])))
 
     def _code_changes(self, key: dg.AssetKey, manifest: Manifest) -> list[str]:
@@ -135,31 +135,31 @@ class Drift:
         now = self.lineage.code_version(step)
         if stamp.code_version == now:
             return []
-        told = []
+        said = []
         if stamp.step_version != step.version:
             was = stamp.step_version or "not recorded"
-            told.append(f"the code of {step.name} changed (version {step.version}, was {was})")
-        told += self._parameter_changes(step, stamp.parameters)
+            said.append(f"the code of {step.name} changed (version {step.version}, was {was})")
+        said += self._parameter_changes(step, stamp.parameters)
         recorded = stamp.packages
-        told += [
+        said += [
             f"{package} is {package_version(package)}, was {recorded[package]}"
             for package in step.packages
             if package in recorded and recorded[package] != package_version(package)
         ]
-        if not told and step.pools_chroms and _chroms(stamp.inputs) != set(self.lineage.chroms):
+        if not said and step.pools_chroms and _chroms(stamp.inputs) != set(self.lineage.chroms):
             # That is said of the inputs.
             return []
         was = stamp.code_version or "not recorded"
-        return told or [f"what decides the numbers of {step.name} changed (code version {now}, was {was})"]
+        return said or [f"what decides the numbers of {step.name} changed (code version {now}, was {was})"]
 
     def _parameter_changes(self, step: Step, recorded: Mapping[str, Any]) -> list[str]:
-        told = []
+        said = []
         for group in step.parameters:
             for name, value in group.values(self.lineage.experiment).items():
                 place, now = f"{group.section}.{name}" if group.section else name, jsonable(value)
                 if name in recorded and recorded[name] != now:
-                    told.append(f"{place} is {_shown(now)}, was {_shown(recorded[name])}")
-        return told
+                    said.append(f"{place} is {_shown(now)}, was {_shown(recorded[name])}")
+        return said
 
     def _input_changes(
         self, key: dg.AssetKey, partition: str | None, made_from: Sequence[Source], manifest: Manifest
@@ -170,8 +170,8 @@ class Drift:
         before = _chroms(recorded)
         new = {source.partition for source in made_from if source.partition} - before if partition is None else set()
         dropped = before - set(self.lineage.chroms) if partition is None else set()
-        told = [f"{chrom} is new in the experiment" for chrom in self.lineage.chroms if chrom in new]
-        told += [f"{chrom} is no longer in the experiment" for chrom in sorted(dropped)]
+        said = [f"{chrom} is new in the experiment" for chrom in self.lineage.chroms if chrom in new]
+        said += [f"{chrom} is no longer in the experiment" for chrom in sorted(dropped)]
         stored = []
         for source in changed:
             if source.partition in new:
@@ -180,15 +180,15 @@ class Drift:
                 # Other rows have another order; that is said already.
                 continue
             if source.name not in recorded:
-                told.append(f"{source.name} is new")
+                said.append(f"{source.name} is new")
             elif source.observed:
-                told.append(self._input_change(source, recorded[source.name], manifest))
+                said.append(self._input_change(source, recorded[source.name], manifest))
             elif self.versions.version(source):
                 stored.append(source)
-        told += [f"{name} changed" for name in dict.fromkeys(_grouped(stored))]
+        said += [f"{name} changed" for name in dict.fromkeys(_grouped(stored))]
         gone = recorded.keys() - {source.name for source in made_from}
         gone -= {name for name in gone if _chroms([name]) & dropped}
-        return told + [f"{name} is no longer part of it" for name in sorted(gone)]
+        return said + [f"{name} is no longer part of it" for name in sorted(gone)]
 
     def _input_change(self, source: Source, before: str, manifest: Manifest) -> str:
         """`peaks[chrII] changed on 2026-12-01 (3 rows added)`."""
@@ -199,9 +199,9 @@ class Drift:
                 ELSEWHERE: f"the number of {source.key.path[-1]} on chromosomes that are not selected",
                 CONTIGS: "the names or the sizes of the genome's contigs",
             }[source.aspect]
-        told = f"{what} changed{_day(self.lineage.files_of(source.key), manifest.stamp.made)}"
+        said = f"{what} changed{_day(self.lineage.files_of(source.key), manifest.stamp.made)}"
         rows = rows_changed(before, self.versions.version(source), self.lineage.home.cache)
-        return told + (f" ({rows})" if rows else "")
+        return said + (f" ({rows})" if rows else "")
 
     def _remember_rows(self) -> None:
         for key, row in self.lineage.inputs_by_key.items():
@@ -222,14 +222,14 @@ def _grouped(found: Iterable[Source]) -> list[str]:
     chroms: dict[str, list[str]] = {}
     for source in found:
         chroms.setdefault("/".join(source.key.path[1:]), []).extend([source.partition] if source.partition else [])
-    return [name + (f"[{_listed(cells)}]" if cells else "") for name, cells in chroms.items()]
+    return [name + (f"[{_listed(named)}]" if named else "") for name, named in chroms.items()]
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
-def _cell_name(key: dg.AssetKey, partition: str | None) -> str:
+def _name(key: dg.AssetKey, partition: str | None) -> str:
     return "/".join(key.path[1:]) + (f"[{partition}]" if partition is not None else "")
 
 

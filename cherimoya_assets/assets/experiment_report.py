@@ -81,14 +81,14 @@ def experiment_report(making: Making) -> Landing:
 def out_of_date(lineage: ExperimentLineage) -> list[Freshness]:
     """The partitions that are not fresh, but for the report that is being made."""
     keys = [key for key in lineage.asset_keys if key.path[-1] != STEP]
-    return [cell for cell in Drift(lineage).cells(keys) if not cell.fresh]
+    return [one for one in Drift(lineage).of_assets(keys) if not one.fresh]
 
 
 def up_to_date(key: dg.AssetKey, stale: Sequence[Freshness]) -> dg.AssetCheckResult:
     """Whether everything that the page stands on is what would be made now; where not, why."""
-    told = "; ".join(cell.sentence for cell in stale[:MOST_STALE])
+    said = "; ".join(one.sentence for one in stale[:MOST_STALE])
     more = f"; and {len(stale) - MOST_STALE} more" if len(stale) > MOST_STALE else ""
-    return check(key, "up_to_date", not stale, told + more or "everything it stands on is up to date", warn=True)
+    return check(key, "up_to_date", not stale, said + more or "everything it stands on is up to date", warn=True)
 
 
 def records(lineage: ExperimentLineage, seen: Seen) -> tuple[RunRecord, RunRecord | None]:
@@ -168,7 +168,7 @@ def summarize(
         lineage=steps,
         provenance=provenance(lineage, steps),
         links=[*links(lineage), *([("What changed since the report before", CHANGES)] if changed else [])],
-        out_of_date=[cell.sentence for cell in stale],
+        out_of_date=[one.sentence for one in stale],
     )
 
 

@@ -54,7 +54,7 @@ class Display:
 
     def stage_begins(self, number: int, of: int, stage: Stage, partitions: Sequence[str | None]) -> None:
         self._partitions, self._done = partitions, []
-        self._began["stage"] = self._began["told"] = self.clock()
+        self._began["stage"] = self._began["said"] = self.clock()
         names = [ALL, *self.weights] if stage.partitioned else [_name(key) for key in stage.keys]
         self._width = max(len(name) for name in names)
         title = f"{number} of {of}  {stage.name.replace('_', ' ')}"
@@ -85,8 +85,8 @@ class Display:
     def advances(self, advance: Advance) -> None:
         self._advance = advance
         self._reached = advance.done / advance.total if advance.total else 0.0
-        if not self.console.is_terminal and self.clock() - self._began["told"] >= PLAIN_EVERY_S:
-            self._began["told"] = self.clock()
+        if not self.console.is_terminal and self.clock() - self._began["said"] >= PLAIN_EVERY_S:
+            self._began["said"] = self.clock()
             for line in self._lines():
                 self.console.print(line)
 
@@ -159,11 +159,11 @@ class Display:
         for key, metadata in made.metadata.items():
             # The heads are attributed in one sweep: their rate is one fact.
             facts.setdefault("rate" if key.path[-1] == "attributions" else _name(key), key_fact(key, metadata))
-        told = ", ".join(filter(None, facts.values()))
+        words = ", ".join(filter(None, facts.values()))
         if made.failures:
-            return [self._line(made.partition, told)] if told else []
+            return [self._line(made.partition, words)] if words else []
         bar = self._bar(1.0) if self.console.is_terminal else ""
-        return [self._line(made.partition, bar, told, _took(made.seconds))]
+        return [self._line(made.partition, bar, words, _took(made.seconds))]
 
     def _fraction(self) -> float:
         """How much of the stage's work is done, the run at work included."""

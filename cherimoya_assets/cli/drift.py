@@ -32,26 +32,26 @@ def run(arguments: argparse.Namespace) -> int:
     from cherimoya_assets.experiment import read_experiment
 
     lineage = ExperimentLineage(read_experiment(arguments.experiment), chosen_home(arguments))
-    cells = Drift(lineage).cells(key for stage in stages(lineage) for key in stage.keys)
-    print(json.dumps([as_json(cell) for cell in cells], indent=1) if arguments.json else as_text(cells))
+    found = Drift(lineage).of_assets(key for stage in stages(lineage) for key in stage.keys)
+    print(json.dumps([as_json(one) for one in found], indent=1) if arguments.json else as_text(found))
     return ANSWERED
 
 
-def as_json(cell: Freshness) -> dict[str, object]:
+def as_json(one: Freshness) -> dict[str, object]:
     """One partition as plain values."""
     return {
-        "asset": "/".join(cell.key.path[1:]),
-        "partition": cell.partition,
-        "fresh": cell.fresh,
-        "reason": cell.reason,
+        "asset": "/".join(one.key.path[1:]),
+        "partition": one.partition,
+        "fresh": one.fresh,
+        "reason": one.reason,
     }
 
 
-def as_text(cells: list[Freshness]) -> str:
+def as_text(found: list[Freshness]) -> str:
     """A line for each partition that is not fresh, and how many are."""
-    stale = [cell for cell in cells if not cell.fresh]
+    stale = [one for one in found if not one.fresh]
     if not stale:
-        return f"Everything is up to date: {len(cells)} partitions."
-    lines = [cell.sentence for cell in stale]
-    lines.append(f"\n{len(cells) - len(stale)} of {len(cells)} partitions are up to date; `run` makes the others.")
+        return f"Everything is up to date: {len(found)} partitions."
+    lines = [one.sentence for one in stale]
+    lines.append(f"\n{len(found) - len(stale)} of {len(found)} partitions are up to date; `run` makes the others.")
     return printable("\n".join(lines))

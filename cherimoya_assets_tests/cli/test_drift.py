@@ -58,7 +58,7 @@ def written(file: Path) -> str:
 
 
 def run(file: Path, *arguments: object) -> set[tuple[str, str | None]]:
-    """The cells that a run stored anew."""
+    """The partitions that a run stored anew."""
     home = file.parent / "cherimoya_home"
     before = stored(home)
     said = command("run", file, *arguments)
@@ -222,7 +222,7 @@ def test_a_changed_contig_and_a_changed_model_are_named(tiny_copy):
 def test_libraries_and_code_are_named(tiny_copy, monkeypatch):
     file, home = tiny_copy
     lineage = ExperimentLineage(read_experiment(file), Home(home))
-    real = Drift(lineage).cell(lineage.key("counts", "modisco_patterns"), None)
+    real = Drift(lineage).of(lineage.key("counts", "modisco_patterns"), None)
     assert real.fresh
     import cherimoya_assets.assets.drift as drift_module
     import cherimoya_assets.assets.lineage as lineage_module
@@ -239,6 +239,40 @@ def test_libraries_and_code_are_named(tiny_copy, monkeypatch):
     change_step(monkeypatch, "marginalization_effects", version=99)
     reason = drift(file)["marginalization_effects", "chrB"]
     assert reason == f"the code of marginalization_effects changed (version 99, was {was})"
+
+
+def test_a_dropped_chromosome_is_named_by_what_pools_it_and_by_nothing_else(tiny_copy):
+    file, _ = tiny_copy
+    change(file, chroms=["chrA", "chrB"])
+    reasons = drift(file)
+    dropped = "chrC is no longer in the experiment"
+    assert reasons["counts/seqlet_null", None] == reasons["counts/modisco_patterns", None] == dropped
+    assert reasons["counts/seqlets", "chrB"] == f"{dropped}; it stands on counts/seqlet_null, which is out of date"
+    assert all(reason.partition(";")[0] == dropped for reason in reasons.values())
+    assert not {asset for asset, _ in reasons} & {"one_hot_sequences", "counts/attributions"}
+
+
+def test_an_added_chromosome_is_named_by_what_pools_it(tiny_copy):
+    file, _ = tiny_copy
+    with (file.parent / "genome.fa").open("a") as genome:
+        genome.write(">chrD\n" + "ACGTTGCA" * 100 + "\n")
+    reasons = drift(file)
+    added = "chrD is new in the experiment"
+    assert reasons["counts/attributions", "chrD"] == "has not been made"
+    assert reasons["marginalization_backgrounds", None] == added
+    assert reasons["counts/modisco_patterns", None].startswith(f"{added}; counts/attributions[chrD] has not been made")
+    assert added in command("drift", file).out
+    for fresh in (("one_hot_sequences", "chrA"), ("counts/attributions", "chrC")):
+        assert fresh not in reasons
+
+
+def test_the_name_of_a_fold_or_of_a_motif_file_makes_nothing_out_of_date(tiny_copy):
+    file, _ = tiny_copy
+    (file.parent / "motifs.meme").rename(file.parent / "jaspar.meme")
+    change(file, model={"fold_7": "model.torch"}, motifs="jaspar.meme")
+    said = command("drift", file)
+    assert said.out.startswith("Everything is up to date")
+    assert run(file) == set()
 
 
 def test_force_makes_what_is_fresh(tiny_copy):
