@@ -1,6 +1,6 @@
 """The one exception family of the project.
 
-What belongs here: errors that a *reader* can mend. Each message is one sentence (or a list of them) that says which
+What belongs here: errors that a *reader* can fix. Each message is one sentence (or a list of them) that says which
 file, which line, what was expected and what to do. What does not: programming errors, which stay Python's own.
 
 They are raised where the cause is known and caught once, at the command line or at an asset's edge.
@@ -14,7 +14,7 @@ from cherimoya_assets.printable import in_few_words
 
 
 class CherimoyaAssetsError(Exception):
-    """Base class of every error that the user can mend.
+    """Base class of every error that the user can fix.
 
     Messages quote files, and end on terminals and in logs: what is not printable is replaced.
     """

@@ -58,16 +58,16 @@ def _stored_at(path: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: cannot be read ({error}). It says one thing: url: s3://bucket/prefix") from error
+        raise StorageError(f"{path}: cannot be read ({error}). It holds one line: url: s3://bucket/prefix") from error
     import yaml
 
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
-        raise StorageError(f"{path}: is no YAML ({reason}). It says one thing: url: s3://bucket/prefix") from error
+        raise StorageError(f"{path}: is not YAML ({reason}). It holds one line: url: s3://bucket/prefix") from error
     if not isinstance(content, dict) or not isinstance(content.get("url"), str):
-        raise StorageError(f"{path}: it must say one thing: url: s3://bucket/prefix")
+        raise StorageError(f"{path}: it must hold one line: url: s3://bucket/prefix")
     if unknown := [repr(key) for key in content if key != "url"]:
         raise StorageError(
             f"{path}: unknown key {', '.join(unknown)}; only `url` belongs here. Credentials and the endpoint come "
@@ -88,5 +88,5 @@ def _checked_url(path: Path, url: str) -> str:
             f"{path}: the URL holds a user name or a password. Leave them out; credentials come from the environment."
         )
     if not named or "::" in url or parts.query or parts.fragment:
-        raise StorageError(f"{path}: {url!r} is no address of a store. Expected is url: s3://bucket/prefix")
+        raise StorageError(f"{path}: {url!r} is not a store address. Expected: url: s3://bucket/prefix")
     return url

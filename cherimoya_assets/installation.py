@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cherimoya_assets.errors import InstallationError
 
-MEND_MODISCO = "pip uninstall -y modisco modisco-lite && pip install --no-deps modisco-lite==3.0.0"
+REINSTALL_MODISCO = "pip uninstall -y modisco modisco-lite && pip install --no-deps modisco-lite==3.0.0"
 
 REQUIRED = (
     "bpnet-lite",
@@ -50,19 +50,19 @@ def verify_installation(path: Iterable[str] | None = None) -> None:
     if _distribution("modisco", search) is not None:
         raise InstallationError(
             "modisco is installed beside modisco-lite, and both install the module modiscolite over each other. "
-            f"Mend it with: {MEND_MODISCO}"
+            f"Fix it with: {REINSTALL_MODISCO}"
         )
     modisco_lite = _distribution("modisco-lite", search)
     if modisco_lite is None:
-        raise InstallationError(f"modisco-lite is not installed. Mend it with: {MEND_MODISCO}")
+        raise InstallationError(f"modisco-lite is not installed. Fix it with: {REINSTALL_MODISCO}")
     if not modisco_lite.version.startswith("3."):
         raise InstallationError(
-            f"modisco-lite is {modisco_lite.version}, but 3.x is needed. Mend it with: {MEND_MODISCO}"
+            f"modisco-lite is {modisco_lite.version}, but 3.x is needed. Fix it with: {REINSTALL_MODISCO}"
         )
     if foreign := _foreign_files(modisco_lite):
         raise InstallationError(
             f"{foreign[0]} is not modisco-lite's own file ({len(foreign)} such files): another package, modisco most "
-            f"likely, was installed over it. Mend it with: {MEND_MODISCO}"
+            f"likely, was installed over it. Fix it with: {REINSTALL_MODISCO}"
         )
 
 

@@ -47,7 +47,7 @@ run_monitoring:
   # Without this, a run that was cancelled or killed keeps its place in the pool for ever.
   free_slots_after_run_end_seconds: 60
 
-# A crashed process is tried again. A step that failed is not: its cause has to be mended first.
+# A crashed process is tried again. A step that failed is not: its cause has to be fixed first.
 run_retries: {enabled: true, max_retries: 2, retry_on_asset_or_op_failure: false}
 
 retention:
@@ -75,7 +75,7 @@ def prepare_instance(home: Home) -> Path:
             os.replace(temporary, config)
     except OSError as error:
         raise StorageError(
-            f"{folder}: cannot be written ({error.strerror}). Name a folder that can with --home."
+            f"{folder}: cannot be written ({error.strerror}). Name a writable folder with --home."
         ) from error
     return folder
 

@@ -139,7 +139,7 @@ def _respelled(names: Sequence[str], genome: Genome) -> str:
         other = name[3:] if name.startswith("chr") else f"chr{name}"
         if other in genome.chrom_sizes:
             return f"{name} is spelled {other} there; use one spelling in both files."
-    return "Is it another genome? Use files of one assembly."
+    return "Are the files for different genomes? Use one assembly throughout."
 
 
 def _some(names: Iterable[str]) -> str:

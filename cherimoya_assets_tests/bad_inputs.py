@@ -146,7 +146,7 @@ BAD_INPUTS = [
     BadInput(
         "a key twice",
         lambda folder: (folder / "tiny.yaml").write_text((folder / "tiny.yaml").read_text() + "name: again\n"),
-        r"tiny\.yaml line \d+: is not YAML: the key `name` stands twice",
+        r"tiny\.yaml line \d+: is not YAML: the key `name` appears twice",
     ),
     BadInput("unknown key", change(outptu="counts"), r"unknown key `outptu`\. Did you mean `output`\?"),
     BadInput(
@@ -163,7 +163,7 @@ BAD_INPUTS = [
     BadInput("unknown head", change(output="count"), r"`output\.0`: Input should be 'counts' or 'profile'.*'count'"),
     BadInput("unknown algorithm", change(algorithm="ism"), r"`algorithm`: .*'saturation_mutagenesis'.*found 'ism'"),
     BadInput("unknown device", change(device="gpu"), r"`device`: must be auto, cpu, cuda or cuda:N, found 'gpu'"),
-    BadInput("no such GPU", change(device="cuda:99"), r"device cuda:99 was asked for, but"),
+    BadInput("no such GPU", change(device="cuda:99"), r"device cuda:99 was requested, but"),
     BadInput("name with a slash", change(name="../x"), r"`name`: must start with a letter .* found '\.\./x'"),
     BadInput("no loci", change(loci=[]), r"`loci`: at least one is needed"),
     BadInput("no folds", change(model={}), r"`model`: "),
@@ -195,7 +195,7 @@ BAD_INPUTS = [
     BadInput(
         "an alias that holds itself",
         write("tiny.yaml", "name: tiny\nloci: &a [*a]\n"),
-        r"tiny\.yaml line 2: is not YAML: the alias `\*a` is not read here",
+        r"tiny\.yaml line 2: is not YAML: the alias `\*a` is not supported",
     ),
     BadInput("a seed that is none", change(random_state=2**32), r"`random_state`: .*less than 4294967296"),
     BadInput(
@@ -216,7 +216,7 @@ BAD_INPUTS = [
     BadInput("no step file", change(seqlets="k562.seqlets.json"), r"k562\.seqlets\.json: no such experiment file"),
     # the genome
     BadInput("no genome", remove("genome.fa"), r"genome\.fa: no such file.*`sequences`"),
-    BadInput("empty genome", write("genome.fa", ""), r"genome\.fa: no sequences in it"),
+    BadInput("empty genome", write("genome.fa", ""), r"genome\.fa: contains no sequences"),
     BadInput("text for a genome", write("genome.fa", "hello\n"), r"genome\.fa line 1: expected `>`"),
     BadInput("binary genome", write("genome.fa", b">chrA\nAC\x00\x01GT\n"), r"genome\.fa line 2: binary data"),
     BadInput(
@@ -227,7 +227,7 @@ BAD_INPUTS = [
     BadInput(
         "a sequence twice",
         write("genome.fa", ">chrA\nACGT\n>chrA\nACGT\n"),
-        r"genome\.fa line 3: sequence chrA stands at line 1 already",
+        r"genome\.fa line 3: sequence chrA is already on line 1",
     ),
     BadInput(
         "gz that is not gz",
@@ -242,7 +242,7 @@ BAD_INPUTS = [
     BadInput(
         "truncated genome",
         genome_shorter_than_its_index,
-        r"genome\.fa: is cut short: by genome\.fa\.fai, chrB ends at byte \d+, and the file has 5000",
+        r"genome\.fa: is cut short: according to genome\.fa\.fai, chrB ends at byte \d+, but the file has 5000",
     ),
     BadInput(
         "an index that is none",
@@ -369,12 +369,12 @@ BAD_INPUTS = [
         change(marginalize={"motifs": "own.meme"}),
         r"own\.meme: no such file",
     ),
-    BadInput("MEME without motifs", write("motifs.meme", HEADER), r"motifs\.meme: no motifs in it"),
+    BadInput("MEME without motifs", write("motifs.meme", HEADER), r"motifs\.meme: contains no motifs"),
     BadInput("text for motifs", write("motifs.meme", "ACGT\n"), r"motifs\.meme line 1: expected `MEME version 4`"),
     BadInput(
         "motif twice",
         write("motifs.meme", f"{HEADER}MOTIF a\n{MATRIX}\nMOTIF a\n{MATRIX}"),
-        r"motifs\.meme line 9: motif 'a' stands at line 5 already",
+        r"motifs\.meme line 9: motif 'a' is already on line 5",
     ),
     BadInput(
         "motif without a matrix", write("motifs.meme", f"{HEADER}MOTIF a\n"), r"motifs\.meme line 5: no `letter-prob"

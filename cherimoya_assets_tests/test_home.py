@@ -22,7 +22,7 @@ def test_the_file_puts_the_store_elsewhere(tmp_path, url):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "it must say one thing: url: s3://bucket/prefix"),
+        ("", "it must hold one line: url: s3://bucket/prefix"),
         ("- s3://bucket", "it must say one thing"),
         ("url: [s3://bucket]", "it must say one thing"),
         ("url: s3://bucket\nkey: AKIA", r"unknown key 'key'; .*Credentials and the endpoint come from the environment"),

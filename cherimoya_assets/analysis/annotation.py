@@ -90,7 +90,7 @@ def annotate_seqlets(
         InputError: there are no motifs, or a seqlet reaches over an end of its chromosome.
     """
     if not motifs:
-        raise InputError("The motif database has no motifs, so seqlets cannot be annotated. Use another file.")
+        raise InputError("The motif database is empty, so seqlets cannot be annotated. Use another file.")
     if not len(seqlets.table):
         return AnnotatedSeqlets(seqlets.chrom, typed_table(COLUMNS))
     names = np.array(list(motifs), dtype=object)
@@ -154,8 +154,8 @@ def _encoded(seqlets: SeqletTable, genome: Genome) -> list[NDArray[np.int8]]:
     if outside.any():
         i = int(outside.argmax())
         raise InputError(
-            f"The seqlet {seqlets.chrom}:{starts[i]}-{ends[i]} does not lie on {seqlets.chrom} ({size} bp); the genome "
-            "is another one than the seqlets were called on. Call them again."
+            f"The seqlet {seqlets.chrom}:{starts[i]}-{ends[i]} is outside {seqlets.chrom} ({size} bp): the "
+            "seqlets were called on another genome. Call them again."
         )
     first = int(starts.min())
     text = genome.fetch(seqlets.chrom, first, int(ends.max()))

@@ -124,8 +124,8 @@ class CherimoyaModel(SequenceModel):
             except torch.OutOfMemoryError as error:
                 # A step is one sequence with all its references; smaller steps are the default path's.
                 raise DeviceError(
-                    f"{device}: has not enough free memory for one sequence with its {n_shuffles} references at once. "
-                    "Set fast to false, which computes fewer at a time, or free memory on the device."
+                    f"{device}: does not have enough free memory for one sequence with its {n_shuffles} references at "
+                    "once. Set fast to false, which computes fewer at a time, or free memory on the device."
                 ) from error
             return attributed
 

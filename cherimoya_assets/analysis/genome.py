@@ -85,7 +85,7 @@ def open_genome(sequences: Path, cache: Path) -> Genome:
         InputError: the file is missing, not FASTA, cut short, or cannot be indexed; says which and where.
     """
     if not sequences.is_file():
-        raise InputError(f"{sequences}: no such file. Restore it or mend `sequences` in the experiment file.")
+        raise InputError(f"{sequences}: no such file. Restore it or correct `sequences` in the experiment file.")
     if _is_gzip(sequences):
         fasta = cache / f"{file_sha256(sequences, cache)}.fa"
         if not fasta.exists():
@@ -177,10 +177,10 @@ def _check_fasta(source: Path, fasta: Path) -> None:
                 if not name:
                     raise InputError(f"{source.name} line {number}: a sequence without a name. Name it after the `>`.")
                 if not name.isprintable():
-                    raise InputError(f"{source.name} line {number}: {name!r} is no name of a sequence. Rename it.")
+                    raise InputError(f"{source.name} line {number}: {name!r} is not a sequence name. Rename it.")
                 if name in names:
                     raise InputError(
-                        f"{source.name} line {number}: sequence {name} stands at line {names[name]} already. "
+                        f"{source.name} line {number}: sequence {name} is already on line {names[name]}. "
                         "Names must differ; remove one."
                     )
                 names[name] = number
@@ -189,7 +189,7 @@ def _check_fasta(source: Path, fasta: Path) -> None:
                     f"{source.name} line {number}: expected `>` and a sequence name; this is not a FASTA file."
                 )
     if not names:
-        raise InputError(f"{source.name}: no sequences in it. Was the download cut short?")
+        raise InputError(f"{source.name}: contains no sequences. Was the download cut short?")
 
 
 def _check_whole(source: Path, fasta: Path, index: Path) -> None:
@@ -200,13 +200,13 @@ def _check_whole(source: Path, fasta: Path, index: Path) -> None:
             end = offset + _bytes_of(length, bases, width)
             if end > size:
                 raise InputError(
-                    f"{source.name}: is cut short: by {index.name}, {name} ends at byte {end}, and the file has "
-                    f"{size}. Copy it again, or remove {index.name} if it is of another file."
+                    f"{source.name}: is cut short: according to {index.name}, {name} ends at byte {end}, but the file "
+                    f"has {size}. Copy it again, or remove {index.name} if it belongs to another file."
                 )
             if _name_before(handle, offset) != name:
                 raise InputError(
-                    f"{source.name}: by {index.name}, {name} begins at byte {offset}, and there it does not. "
-                    f"Remove {index.name}; it is made again."
+                    f"{source.name}: according to {index.name}, {name} begins at byte {offset}, but no sequence "
+                    f"starts there. Remove {index.name}; it will be rebuilt."
                 )
 
 
@@ -238,11 +238,11 @@ def _records_of(index: Path) -> Iterator[tuple[str, int, int, int, int]]:
     try:
         lines = index.read_text().splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"{index.name}: not a FASTA index. Remove it; it is made again.") from error
+        raise InputError(f"{index.name}: not a FASTA index. Remove it; it will be rebuilt.") from error
     for number, line in enumerate(lines, start=1):
         name, *numbers = line.split("\t")
         fits = len(numbers) == 4 and name.isprintable() and all(_NUMBER.fullmatch(text) for text in numbers)
         length, offset, bases, width = map(int, numbers) if fits else (0, 0, 0, 0)
         if not fits or width < bases or (length and not bases):
-            raise InputError(f"{index.name} line {number}: not a FASTA index. Remove it; it is made again.")
+            raise InputError(f"{index.name} line {number}: not a FASTA index. Remove it; it will be rebuilt.")
         yield name, length, offset, bases, width

@@ -233,7 +233,8 @@ def marginalization_effects(
         if (model.signal_groups, model.trimming) != (some.signal_groups, some.trimming):
             raise ModelError(
                 f"{model.path.name}: has signal groups {list(model.signal_groups)} and trims {model.trimming} bp, but "
-                f"{some.path.name} has {list(some.signal_groups)} and {some.trimming}. Name folds of one experiment."
+                f"{some.path.name} has {list(some.signal_groups)} and {some.trimming}. All folds must come "
+                "from one experiment."
             )
     length, channels = some.output_length(in_window), sum(some.signal_groups)
     before_sum = np.zeros((channels, length), dtype=np.int64)
@@ -280,7 +281,7 @@ def marginalization_effects(
 def pool_effects(tables: Sequence[EffectTable]) -> EffectTable:
     """All chromosomes together; rows in the order of motifs, heads and groups, then of `tables`."""
     if len({(table.motifs, table.consensus) for table in tables}) != 1:
-        raise InputError("the chromosomes' effects are of different motif databases. Materialize them all again.")
+        raise InputError("the chromosomes' effects come from different motif databases. Materialize them all again.")
     first = tables[0]
     pooled = pd.concat([table.table for table in tables], ignore_index=True).astype(EFFECT_COLUMNS)
     rank = {name: k for k, name in enumerate(first.motifs)}

@@ -89,7 +89,7 @@ class Batch:
         import torch
 
         self.size = max(1, min(self.size, size // 2))
-        LOG.warning("%s ran out of memory with %d at once; it goes on with %d", device, size, self.size)
+        LOG.warning("%s ran out of memory with %d at once; continuing with %d", device, size, self.size)
         if device.startswith("cuda"):
             torch.cuda.empty_cache()
 
@@ -98,6 +98,6 @@ def does_not_fit(device: str, error: BaseException) -> DeviceError:
     """One sentence for a device on which the smallest piece of work does not fit."""
     said = (str(error).strip().splitlines() or ["out of memory"])[0][:200]
     return DeviceError(
-        f"{device}: has not enough free memory for even one sequence at a time ({said}). "
+        f"{device}: does not have enough free memory for even one sequence at a time ({said}). "
         "Free memory on it, or set device to another GPU or to cpu."
     )

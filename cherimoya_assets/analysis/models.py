@@ -54,7 +54,7 @@ def load_model(file: ModelFileLike, device: str = "cpu") -> SequenceModel:
     if file.sha256 is not None and file.sha256 != fingerprint:
         raise ModelError(
             f"{file.path.name}: its sha256 is {fingerprint}, but the experiment file says {file.sha256}. "
-            "The file is not the one that was meant; restore it, or correct the sha256 if you trust it."
+            "This is not the intended file; restore it, or correct the sha256 if you trust it."
         )
     family = FAMILIES[file.kind]
     if family.pickled and not (file.trusted and file.sha256 is not None):

@@ -200,7 +200,7 @@ def discover_patterns(
     if n:
         check_parameters(parameters, width)
     if not np.isfinite(pooled.scores).all():
-        raise InputError("The attributions hold values that are not finite; TF-MoDISco needs numbers. Attribute again.")
+        raise InputError("Some attributions are not finite; TF-MoDISco needs numbers. Compute them again.")
     counts = _count_seqlets(pooled, parameters) if n else (0, 0)
     if max(counts) <= MIN_METACLUSTER_SIZE:
         return _patterns(_empty_h5(parameters.window), pooled, parameters, counts)
@@ -311,7 +311,7 @@ def _has_both_signs(sums: NDArray[np.float32], size: int, flank: int) -> bool:
     if len(missing) == 1 and _most_seqlets(sums, size, flank) > MIN_METACLUSTER_SIZE:
         raise InputError(
             f"None of the {totals.size} windows of {size} bp has a {missing[0]} sum of attributions, and TF-MoDISco "
-            "needs both signs to tell signal from noise. Give it more loci, and attributions with their sign."
+            "needs both signs to tell signal from noise. Give it more loci, and signed attributions."
         )
     return not missing
 

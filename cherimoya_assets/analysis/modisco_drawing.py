@@ -4,9 +4,9 @@ What belongs here: the steps of modiscolite.descriptive_report.generate_descript
 modisco-lite's own function, and its page. What does not: anything that the rest of the package imports; modisco-lite
 sets options of pandas, draws with pyplot's global state and takes all cores.
 
-Different from that function: the page is escaped and mended (see MENDING), a pattern is called by the alternate names
-of its matches (`REB1`, not `MA0363.3 R`), without patterns tomtom-lite is not asked, and several patterns are drawn at
-a time.
+Different from that function: the page is escaped and corrected (see CORRECTIONS), a pattern is called by the alternate
+names of its matches (`REB1`, not `MA0363.3 R`), without patterns tomtom-lite is not asked, and several patterns are
+drawn at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 METACLUSTERS = ["pos_patterns", "neg_patterns"]
 PATTERNS, MOTIFS, REQUEST = Path("patterns.h5"), Path("motifs.meme"), Path("request.json")
 
-MENDING = (
+CORRECTIONS = (
     # The summary's columns are of three matches, whatever was asked for, and call tomtom-lite's p-values q-values.
     (
         r"<th>Match 0</th>.*?(?=\{% endif %\})",
@@ -106,14 +106,14 @@ def _named(matches: dict[str, dict[str, Any]], names: list[str]) -> dict[str, di
 
 
 def _template() -> Any:
-    """modisco-lite's own page, mended, with everything escaped that is put into it."""
+    """modisco-lite's own page, corrected, with everything escaped that is put into it."""
     from importlib.resources import files
 
     from jinja2 import Environment
 
     text = files("modiscolite.templates").joinpath("descriptive_report.html").read_text(encoding="utf-8")
-    for pattern, mended in MENDING:
-        text, found = re.subn(pattern, mended, text, flags=re.DOTALL)
+    for pattern, corrected in CORRECTIONS:
+        text, found = re.subn(pattern, corrected, text, flags=re.DOTALL)
         if found != 1:
             raise RuntimeError(f"modisco-lite's page has {pattern!r} {found} times, not once; it is not version 3.0.0")
     return Environment(autoescape=True).from_string(text)

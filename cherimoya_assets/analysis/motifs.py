@@ -39,9 +39,9 @@ def read_motifs(path: Path) -> dict[str, NDArray[np.float64]]:
         Problems: every malformed motif, with its line.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file. Restore it or mend `motifs` in the experiment file.")
+        raise InputError(f"{path}: no such file. Restore it or correct `motifs` in the experiment file.")
     if path.stat().st_size > LARGEST:
-        raise InputError(f"{path.name}: larger than {LARGEST >> 20} MB; this is no motif database.")
+        raise InputError(f"{path.name}: larger than {LARGEST >> 20} MB; this is not a motif database.")
     try:
         lines = path.read_text().splitlines()
     except UnicodeDecodeError as error:
@@ -70,7 +70,7 @@ def read_motifs(path: Path) -> dict[str, NDArray[np.float64]]:
                 )
             if name in first_line:
                 raise ValueError(
-                    f"motif {name!r} stands at line {first_line[name]} already. Names must differ; rename one."
+                    f"motif {name!r} is already on line {first_line[name]}. Names must differ; rename one."
                 )
             first_line[name] = at + 1
             motifs[name] = _matrix(lines, at + 1, end)
@@ -80,7 +80,7 @@ def read_motifs(path: Path) -> dict[str, NDArray[np.float64]]:
     if problems:
         raise Problems(problems)
     if not motifs:
-        raise InputError(f"{path.name}: no motifs in it. A motif starts with a line `MOTIF name`.")
+        raise InputError(f"{path.name}: contains no motifs. A motif starts with a line `MOTIF name`.")
     return motifs
 
 

@@ -73,7 +73,7 @@ def check_self_contained(file: h5py.Group) -> None:
         if isinstance(item, h5py.Group):
             check_self_contained(item)
         elif item.external or item.is_virtual:
-            raise StorageError(f"TF-MoDISco's file: the numbers of {name} lie in another file. Make it again.")
+            raise StorageError(f"TF-MoDISco's file: the numbers of {name} are stored in another file. Make it again.")
 
 
 def nearest_motifs(

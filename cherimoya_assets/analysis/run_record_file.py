@@ -70,7 +70,7 @@ def read_record(raw: bytes, place: str) -> RunRecord:
     try:
         with np.load(BytesIO(raw), allow_pickle=False) as arrays:
             if sum(member.file_size for member in arrays.zip.infolist()) > LARGEST:
-                raise StorageError(f"{place}: unpacks to more than {LARGEST >> 20} MB; this is no record of a run.")
+                raise StorageError(f"{place}: unpacks to more than {LARGEST >> 20} MB; this is not a run record.")
             texts = json.loads(str(arrays["texts"]))
             if texts["format"] != FORMAT:
                 raise StorageError(f"{place}: format {texts['format']}, expected {FORMAT}. Make the report again.")
@@ -92,7 +92,7 @@ def read_record(raw: bytes, place: str) -> RunRecord:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise StorageError(f"{place}: not a record of a run. Make the experiment report again.") from error
+        raise StorageError(f"{place}: not a run record. Make the experiment report again.") from error
 
 
 def _head(head: str, said: dict[str, Any], arrays: Any) -> RecordedHead:

@@ -141,7 +141,7 @@ class SequenceModel(ABC):
             raise ModelError(
                 f"{self.path.name}: gives a profile of {length} bp for in_window {in_window} (it trims {self.trimming} "
                 f"on each side), but out_window says {out_window}. With out_window {out_window} it was trained at "
-                f"in_window {out_window + 2 * self.trimming}. Mend in_window or out_window, or name the right model."
+                f"in_window {out_window + 2 * self.trimming}. Correct in_window or out_window, or name the right model."
             )
 
     def check_group(self, group: int | None) -> None:

@@ -40,7 +40,7 @@ def read_strictly(paths: Sequence[Path], chrom_sizes: Mapping[str, int] | None) 
         found: list[str] = []
         for number, line in _lines(path):
             if len(rows) + len(found) >= MOST_LOCI:
-                raise InputError(f"{path.name} line {number}: more than {MOST_LOCI:,} rows; this is no file of loci.")
+                raise InputError(f"{path.name} line {number}: more than {MOST_LOCI:,} rows; this is not a BED file.")
             try:
                 rows.append(_locus(line, chrom_sizes))
             except ValueError as error:
@@ -98,6 +98,6 @@ def _locus(line: str, chrom_sizes: Mapping[str, int] | None) -> tuple[str, int, 
     if chrom_sizes is not None and chrom in chrom_sizes and end > chrom_sizes[chrom]:
         raise ValueError(
             f"end {end} is past the end of {chrom} ({chrom_sizes[chrom]} bp). "
-            "Is this file of another genome? Fix the row or remove it."
+            "Is this file for another genome? Fix the row or remove it."
         )
     return chrom, start, end

@@ -69,7 +69,7 @@ def experiment_report(making: Making) -> Landing:
         checks=[up_to_date(making.key, stale)],
         metadata={
             "changes": dg.MetadataValue.md(
-                "Nothing was reported before." if changes is None else comparison_markdown(changes)
+                "There is no previous report." if changes is None else comparison_markdown(changes)
             ),
             "kept_loci": int(summary.ledger.loc[summary.ledger["status"] == KEPT, "n"].sum()),
             "patterns": sum(len(head.patterns) for head in summary.heads),
@@ -101,14 +101,14 @@ def records(lineage: ExperimentLineage, seen: Seen) -> tuple[RunRecord, RunRecor
             if name in files and files[name] != write_record(now):
                 return now, read_record(files[name], name)
     except StorageError:
-        # No report yet, or one that is damaged: this one will mend it.
+        # No report yet, or one that is damaged: this one replaces it.
         pass
     return now, None
 
 
 def changes_page(lineage: ExperimentLineage, changes: RunDifference) -> str:
     """The page of what changed since the report before."""
-    return comparison_page(changes, lineage.name, "the report before", "this report", most_loci=KEPT_LOCI)
+    return comparison_page(changes, lineage.name, "the previous report", "this report", most_loci=KEPT_LOCI)
 
 
 def lineage_steps(lineage: ExperimentLineage) -> list[Step]:
@@ -167,7 +167,7 @@ def summarize(
         agreement=numbers.agreement,
         lineage=steps,
         provenance=provenance(lineage, steps),
-        links=[*links(lineage), *([("What changed since the report before", CHANGES)] if changed else [])],
+        links=[*links(lineage), *([("What changed since the previous report", CHANGES)] if changed else [])],
         out_of_date=[one.sentence for one in stale],
     )
 

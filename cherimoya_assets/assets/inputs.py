@@ -104,7 +104,7 @@ def _observations(key: dg.AssetKey, one: Observed) -> Iterator[dg.AssetObservati
             hashes.append(file_sha256(path, one.lineages[0].home.cache))
         except OSError as error:
             raise InputError(
-                f"{path}: cannot be read ({error.strerror}). Restore it or mend the experiment file."
+                f"{path}: cannot be read ({error.strerror}). Restore it or correct the experiment file."
             ) from error
     metadata: dict[str, Any] = {
         "files": len(hashes),

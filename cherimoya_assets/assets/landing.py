@@ -172,7 +172,7 @@ def stored_files(manifest: Manifest) -> pd.DataFrame:
 
 @contextmanager
 def reader_errors() -> Iterator[None]:
-    """Turn an error that the user can mend into a step failure that says it in one sentence and is not retried."""
+    """Turn an error that the user can fix into a step failure that says it in one sentence and is not retried."""
     try:
         yield
     except CherimoyaAssetsError as error:

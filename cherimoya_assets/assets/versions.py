@@ -132,7 +132,7 @@ class Versions:
             return self.lineage.input_version(*self.lineage.files_of(key))
         except OSError as error:
             raise InputError(
-                f"{error.filename}: cannot be read ({error.strerror}). Restore it or mend the experiment file."
+                f"{error.filename}: cannot be read ({error.strerror}). Restore it or correct the experiment file."
             ) from error
 
     def _observed(self, source: Source) -> str:

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(sentences(error), file=sys.stderr)
         return FAILED if isinstance(error, StorageError) else BAD_INPUT
     except KeyboardInterrupt:
-        print("Interrupted. What was finished is kept; the same command starts again.", file=sys.stderr)
+        print("Interrupted. Finished work is kept; run the same command to continue.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever reads our output has gone (`| head`); Python would complain once more when it flushes at exit.

@@ -49,7 +49,7 @@ def writable_home(arguments: argparse.Namespace) -> Home:
     there = next(path for path in (home.root, *home.root.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "is no folder" if not there.is_dir() else "may not be written by you"
-        raise StorageError(f"{home.root}: cannot be written, {there} {reason}. Name a folder that can with --home.")
+        raise StorageError(f"{home.root}: cannot be written, {there} {reason}. Name a writable folder with --home.")
     if isinstance(home.store, str):
         # Dagster comes along with it: only where `storage.yaml` asks for it.
         from cherimoya_assets.resources.storage import AssetStore

@@ -60,7 +60,7 @@ def facts(lineage: ExperimentLineage, device: str) -> list[tuple[str, str]]:
     if lineage.marginalizes:
         lines.append(("backgrounds", backgrounds_fact(lineage)))
     else:
-        lines.append(("backgrounds", "none, so nothing is marginalized: that takes `motifs` and `negatives`"))
+        lines.append(("backgrounds", "none, so nothing is marginalized: that needs `motifs` and `negatives`"))
     return lines
 
 
@@ -80,7 +80,7 @@ def loci_facts(lineage: ExperimentLineage) -> list[tuple[str, str]]:
     return [
         ("loci", f"{counts.get(KEPT, 0):,} of {len(loci):,}" + (f"; lost: {', '.join(lost)}" if lost else "")),
         ("", by_chrom),
-        ("", "windows with an N in them are found when they are read, and are lost then"),
+        ("", "windows that contain an N are found, and left out, when the sequence is read"),
     ]
 
 

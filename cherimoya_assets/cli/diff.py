@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="B",
-        help="what was before: another home, or a run_record.npz (or a folder with one, as the experiment report has)",
+        help="what to compare with: another home, or a run_record.npz (or a folder with one, such as a report)",
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained page, too")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a self-contained page")
     add_home(parser)
 
 

@@ -92,16 +92,16 @@ model: model.torch                  # one checkpoint, or a map of folds, over wh
 #   minimal: true
 #   batch_size: null
 
-# --- Recomputing by itself, once the sensors of the Dagster instance are started ---
+# --- Automatic recomputation, once the sensors of the Dagster instance are started ---
 # automation:                       # in short: automation: eager
-#   mode: manual                    # or eager: at once when something changed; or cron: at ticks of the schedule
+#   mode: manual                    # or eager: at once when something changed; or cron: when the schedule ticks
 #   cron: null                      # "0 3 * * 0" is Sundays at 3
-#   force: false                    # true: at ticks everything, also what did not change
+#   force: false                    # true: at each tick make everything, changed or not
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder to write into; made when it is not there")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder to write into; created if missing")
     parser.add_argument("--demo", action="store_true", help="the real yeast ATAC-seq experiment with all its files")
 
 
@@ -140,4 +140,4 @@ def _refuse_to_overwrite(paths: list[Path]) -> None:
     for path in paths:
         # A link that leads nowhere yet is in the way, too: writing through it would make a file elsewhere.
         if os.path.lexists(path):
-            raise ExperimentError(f"{path}: is there already and is not overwritten. Name another folder.")
+            raise ExperimentError(f"{path}: already exists and is not overwritten. Name another folder.")

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "path",
         type=Path,
         metavar="PATH",
-        help="a file that was stored, exported or drawn (or a folder of them), also a copy of it",
+        help="a stored, exported or drawn file (or a folder of them), or a copy of one",
     )
     parser.add_argument(
         "--home",

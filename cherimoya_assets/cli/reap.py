@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     home = Home(arguments.home.resolve())
     if not home.dagster.is_dir():
-        raise StorageError(f"{home.root}: is no home, it has no folder dagster. Name one with --home.")
+        raise StorageError(f"{home.root}: is not a home: it has no dagster folder. Name one with --home.")
     print("\n".join(reap(home) or ["nothing to do"]))
     return 0
 
@@ -39,7 +39,7 @@ def reap(home: Home) -> list[str]:
 
     with dg.DagsterInstance.from_config(str(prepare_instance(home))) as instance:
         done = [f"run {run_id}: ended, its process is gone" for run_id in end_abandoned_runs(instance)]
-        done += [f"run {run_id}: its places in pools are free again" for run_id in free_slots(instance)]
+        done += [f"run {run_id}: its pool slots are released" for run_id in free_slots(instance)]
     done += clear_leases()
     store = AssetStore(home.store)
     done += [f"{left}: removed, its partition has landed" for left in forget_landed(store)]

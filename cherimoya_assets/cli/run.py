@@ -86,7 +86,7 @@ def walk_and_show(
         finally:
             display.stage_ends()
     if not outcome.made and not outcome.skipped:
-        print("\nEverything is up to date: nothing was made. To make it all the same: --force")
+        print("\nEverything is up to date: nothing was made. To make it anyway: --force")
         return DONE
     tracebacks = write_tracebacks(outcome, home)
     print(printable(ending(outcome, lineage, tracebacks, time.perf_counter() - began)))

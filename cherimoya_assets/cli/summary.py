@@ -86,7 +86,7 @@ def problem_lines(outcome: Outcome, tracebacks: Path | None) -> str:
     if not lines:
         return ""
     if tracebacks is not None:
-        lines.append(f"  The traceback of what was not foreseen: {tracebacks}")
+        lines.append(f"  Traceback of the unexpected error: {tracebacks}")
     return "\n".join(["Failed:", *lines])
 
 

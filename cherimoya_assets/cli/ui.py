@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     home = writable_home(arguments)
     verify_installation()
     if port_is_taken(arguments.port):
-        raise ExperimentError(f"--port {arguments.port}: something else listens there already. Name another port.")
+        raise ExperimentError(f"--port {arguments.port}: the port is already in use. Name another port.")
     # Whatever is wrong with the experiments is said here, not in a web page's error box.
     build_defs(read_experiments(arguments.experiment), home.root)
     for sentence in reap(home):
@@ -68,7 +68,7 @@ def serve(experiments: Path, home: Home, port: int) -> int:
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         if answers(server, port):
-            print(f"Dagster UI: http://{HOST}:{port}   (ctrl-C ends it)", flush=True)
+            print(f"Dagster UI: http://{HOST}:{port}   (press Ctrl-C to stop)", flush=True)
         return 1 if server.wait() else 0
     except KeyboardInterrupt:
         print("Ending the Dagster UI ...", flush=True)

@@ -101,8 +101,8 @@ def read_experiments(path: str | Path) -> list[Experiment]:
     for experiment in experiments:
         if experiment.name in by_name:
             problems.append(
-                f"{experiment.source.name}: the name {experiment.name} is that of {by_name[experiment.name].name} too; "
-                "names are asset keys and must differ. Rename one."
+                f"{experiment.source.name}: the name {experiment.name} is already used by "
+                f"{by_name[experiment.name].name}; names are asset keys and must differ. Rename one."
             )
         by_name.setdefault(experiment.name, experiment.source)
     if problems:
@@ -168,7 +168,7 @@ class _StrictLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(
-                problem=f"the alias `*{event.anchor}` is not read here, write its value out",
+                problem=f"the alias `*{event.anchor}` is not supported; write its value out",
                 problem_mark=event.start_mark,
             )
         return super().compose_node(parent, index)
@@ -177,21 +177,21 @@ class _StrictLoader(yaml.SafeLoader):
         value = super().construct_scalar(node)
         if node.tag in NUMBERS and len(value) > LONGEST_NUMBER:
             raise yaml.MarkedYAMLError(
-                problem=f"a number of {len(value):,} characters is no value of an experiment",
+                problem=f"a number of {len(value):,} characters is not a valid value",
                 problem_mark=node.start_mark,
             )
         return value
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         if not isinstance(node, yaml.MappingNode):
-            raise yaml.MarkedYAMLError(problem="keys and values are expected here", problem_mark=node.start_mark)
+            raise yaml.MarkedYAMLError(problem="expected keys and values here", problem_mark=node.start_mark)
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, (str, int, float, bool)):
                 if key in seen:
                     raise yaml.MarkedYAMLError(
-                        problem=f"the key `{key}` stands twice", problem_mark=key_node.start_mark
+                        problem=f"the key `{key}` appears twice", problem_mark=key_node.start_mark
                     )
                 seen.add(key)
         return super().construct_mapping(node, deep)
@@ -201,7 +201,7 @@ def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key `{key}` stands twice")
+            raise ValueError(f"the key `{key}` appears twice")
         found[key] = value
     return found
 

@@ -57,7 +57,7 @@ def export_experiment(lineage: ExperimentLineage, folder: Path, heads: Sequence[
     for head in heads:
         if len(heads) > 1 and (folder / head).is_symlink():
             raise ExperimentError(
-                f"{folder / head}: leads elsewhere. Remove the link, or name another folder with --to."
+                f"{folder / head}: is a link to somewhere else. Remove the link, or name another folder with --to."
             )
         written, missing = _export_head(lineage, head, folder if len(heads) == 1 else folder / head)
         paths += written

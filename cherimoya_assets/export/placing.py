@@ -40,7 +40,7 @@ def place(
     in_the_way = [name for name in (record, *writers) if os.path.lexists(folder / name) and name not in ours]
     if in_the_way:
         raise ExperimentError(
-            f"{folder}: {', '.join(in_the_way)} is there already and was not written by an export. "
+            f"{folder}: {', '.join(in_the_way)} already exists and was not written by an export. "
             "Move it or name another folder with --to."
         )
     with _staging(folder) as staging:

@@ -83,7 +83,7 @@ def trace(path: Path, home: Home | None = None) -> Trace:
         StorageError: nothing says where it comes from, or what says so is damaged.
     """
     if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder.")
+        raise InputError(f"{path}: no such file or folder.")
     real = path.resolve()
     if real.name in (SIDECAR, MANIFEST) or real.name.endswith(EXPORT_RECORD):
         # Asked about a sidecar: about all that it describes.
@@ -188,7 +188,7 @@ def _exported(place: Path) -> _Sidecar:
         words = ["export", record["experiment_file"], "--home", record["home"], "--to", str(place.parent)]
         command = shlex.join(["cherimoya-assets", *words, "--head", record["head"]])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StorageError(f"{place}: not a record of an export. Export again.") from error
+        raise StorageError(f"{place}: not an export record. Export again.") from error
     return _Sidecar(place, place.parent, hashes, origins, command)
 
 

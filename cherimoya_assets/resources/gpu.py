@@ -57,7 +57,7 @@ class GPUResource(dg.ConfigurableResource[None]):
         wanted = [chosen] if ":" in requested else [f"cuda:{index}" for index in range(_gpu_count())]
         with lease([physical_device(device) for device in wanted], self._run, log) as index:
             if wanted[index] != chosen:
-                told = [f"device {requested} took {_describe(wanted[index])}: others before it are taken"]
+                told = [f"device {requested} took {_describe(wanted[index])}: others before it are in use"]
             for sentence in told:
                 log(sentence)
             try:
@@ -96,12 +96,12 @@ def resolve_device(requested: str, log: Callable[[str], None]) -> str:
     index = int(requested.partition(":")[2] or 0)
     if not count:
         raise DeviceError(
-            f"device {requested} was asked for, but no GPU is available to PyTorch {torch.__version__}. "
+            f"device {requested} was requested, but no GPU is available to PyTorch {torch.__version__}. "
             "Install its CUDA build and check the driver, or set device to auto or cpu."
         )
     if index >= count:
         raise DeviceError(
-            f"device {requested} was asked for, but there are {count} GPU(s), cuda:0 to cuda:{count - 1}. "
+            f"device {requested} was requested, but there are {count} GPU(s), cuda:0 to cuda:{count - 1}. "
             "Choose one of them, or set device to auto."
         )
     chosen = f"cuda:{index}"

@@ -228,8 +228,8 @@ def _opened(folder: str | None) -> Iterator[int]:
         found = os.fstat(place)
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
             raise DeviceError(
-                f"{folder}: belongs to somebody else or is open to others, so leases of devices are not safe there. "
-                "Remove it, or set TMPDIR to a folder of yours for every process."
+                f"{folder}: is owned by another user or writable by others, so leases of devices are not safe there. "
+                "Remove it, or set TMPDIR to a folder of your own, the same for every process."
             )
         # Cleaners of temporary files leave a folder alone that is locked.
         fcntl.flock(place, fcntl.LOCK_SH)

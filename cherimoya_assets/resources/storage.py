@@ -370,7 +370,7 @@ def _disk_in_a_sentence(root: Path | UPath) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and _has_no_room(place))
         if not full and error.errno != errno.EROFS:
             raise
-        state, remedy = ("full", "Free some space") if full else ("read-only", "Have it mended or mounted anew")
+        state, remedy = ("full", "Free some space") if full else ("read-only", "Have it repaired or remounted")
         raise StorageError(
             f"{place}: the disk is {state}; nothing was stored, and what was there before is as it was. {remedy} and "
             "run it again."
@@ -402,7 +402,7 @@ def _read(folder: Path, manifest: Manifest, where: str) -> Any:
     for file, found in different_files(folder, manifest):
         raise _DamagedError(
             f"{where}/{file.name}: sha256 {found[:12]}... is not the recorded {file.sha256[:12]}...: "
-            "the file is damaged or foreign. Materialize it again."
+            "the file is damaged or was replaced. Materialize it again."
         )
     kind = getattr(importlib.import_module(stored_types()[manifest.kind]), manifest.kind)
     try:
@@ -410,7 +410,7 @@ def _read(folder: Path, manifest: Manifest, where: str) -> Any:
     except (ValueError, KeyError, TypeError, BadZipFile, EOFError) as error:
         _verify_all_there(folder, manifest)
         raise _DamagedError(
-            f"{where}: cannot be read as {manifest.kind} ({error}): the files are foreign. Materialize it again."
+            f"{where}: cannot be read as {manifest.kind} ({error}): these are not its files. Materialize it again."
         ) from error
     # What is missing now may have been missing in the middle, and then a reader that lists its folder saw a part.
     _verify_all_there(folder, manifest)

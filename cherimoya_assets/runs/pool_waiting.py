@@ -1,11 +1,11 @@
 """A run that waits for a place in a pool sleeps.
 
-What belongs here: one mended line of Dagster. What does not: pools and their limits.
+What belongs here: one corrected line of Dagster. What does not: pools and their limits.
 
 In Dagster 1.13.27 a run whose step waits for a place in its pool asks for the time until it should look again, and the
 answer is the smallest of zero and that time. So it never sleeps: every waiting run takes a whole core for as long as
 somebody else has the GPU, which may be hours (seen in a profile: 20,000 looks a second; proposed and closed unmerged as
-dagster-io/dagster pull request 20367). The test beside this module says when Dagster has mended it itself.
+dagster-io/dagster pull request 20367). The test beside this module says when Dagster has fixed it itself.
 """
 
 from __future__ import annotations

@@ -193,14 +193,14 @@ def test_no_seqlets_give_an_empty_table_and_no_text(genome, motif_file):
 
 @pytest.mark.parametrize("spans", [[(0, 12)], []])
 def test_no_motifs_are_refused(genome, spans):
-    with pytest.raises(InputError, match="The motif database has no motifs"):
+    with pytest.raises(InputError, match="The motif database is empty"):
         annotate_seqlets(seqlet_table("chrX", spans), genome, {})
 
 
 @pytest.mark.parametrize("span", [(-3, 10), (2990, 3001), (50, 50)])
 def test_a_seqlet_off_its_chromosome_is_refused_by_its_place(genome, motif_file, span):
     table = seqlet_table("chrX", [(0, 12), span])
-    with pytest.raises(InputError, match=rf"chrX:{span[0]}-{span[1]} does not lie on chrX \(3000 bp\)"):
+    with pytest.raises(InputError, match=rf"chrX:{span[0]}-{span[1]} is outside chrX \(3000 bp\)"):
         annotate_seqlets(table, genome, read_motifs(motif_file))
 
 

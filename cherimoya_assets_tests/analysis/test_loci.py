@@ -116,7 +116,7 @@ def test_repeated_loci_get_ids_of_their_own_across_files(tmp_path):
         ),
         (
             "chrA\t90\t101",
-            "end 101 is past the end of chrA (100 bp). Is this file of another genome? Fix the row or remove it.",
+            "end 101 is past the end of chrA (100 bp). Is this file for another genome? Fix the row or remove it.",
         ),
     ],
 )

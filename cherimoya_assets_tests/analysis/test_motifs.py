@@ -67,7 +67,7 @@ def test_valid_spellings_are_read_as_both_readers_read_them(tmp_path, text, name
     [
         ("", r"^m\.meme line 1: expected `MEME version 4` \(or 5\)"),
         (">chrI\nACGT\n", r"^m\.meme line 1: expected `MEME version 4`"),
-        (HEADER, r"^m\.meme: no motifs in it"),
+        (HEADER, r"^m\.meme: contains no motifs"),
         (
             HEADER.replace("ACGT", "ACDEFGHIKLMNPQRSTVWY") + "MOTIF a\n",
             r"^m\.meme: alphabet ACDEFGHIKLMNPQRSTVWY; only",
@@ -93,8 +93,8 @@ def test_a_missing_file_and_binary_data_are_refused(tmp_path):
     [
         ("MOTIF\n" + MATRIX, "line 7: the motif has no printable name"),
         ("MOTIF a\x07b\n" + MATRIX, "line 7: the motif has no printable name"),
-        ("MOTIF a\n" + MATRIX + "MOTIF a\n" + MATRIX, "line 11: motif 'a' stands at line 7 already"),
-        ("MOTIF a b\n" + MATRIX + "MOTIF a\tb\n" + MATRIX, "line 11: motif 'a b' stands at line 7 already"),
+        ("MOTIF a\n" + MATRIX + "MOTIF a\n" + MATRIX, "line 11: motif 'a' is already on line 7"),
+        ("MOTIF a b\n" + MATRIX + "MOTIF a\tb\n" + MATRIX, "line 11: motif 'a b' is already on line 7"),
         ("MOTIF a\n\n", "line 7: no `letter-probability matrix:` line follows"),
         ("MOTIF a\nMOTIF b\n" + MATRIX, "line 7: no `letter-probability matrix:` line follows"),
         ("MOTIF a\n" + MATRIX.replace("alength= 4", "alength= 20"), "line 7: alength= 20 in line 8"),

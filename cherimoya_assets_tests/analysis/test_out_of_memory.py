@@ -27,7 +27,7 @@ from cherimoya_assets_tests.small_models import IN_WINDOW, bpnet_file, cherimoya
 
 BATCH, MOST = 16, 5
 ONE_SENTENCE = (
-    r"^cpu: has not enough free memory for even one sequence at a time \(no more\)\. Free memory on it, or set "
+    r"^cpu: does not have enough free memory for even one sequence at a time \(no more\)\. Free memory on it, or set "
 )
 
 # bpnet-lite has an elementwise rule for its profile head, and tangermeme says at each call that it does not add up.
@@ -173,7 +173,7 @@ def test_the_batch_is_halved_the_result_is_the_same_and_the_log_says_it(compute,
     assert [r.levelname for r in caplog.records] == ["WARNING"] * len(too_large)
     assert caplog.records[0].name == "cherimoya_assets.analysis.memory"
     first = too_large[0]
-    assert caplog.messages[0] == f"cpu ran out of memory with {first} at once; it goes on with {first // 2}"
+    assert caplog.messages[0] == f"cpu ran out of memory with {first} at once; continuing with {first // 2}"
     for name, values in expected.items():
         assert np.abs(values).max() > 0
         # Another batch rounds otherwise; nothing else may differ, and nothing be lost, doubled or moved.

@@ -172,7 +172,7 @@ def test_a_file_that_vanished_is_one_sentence(tmp_path, instance):
     said = failure.step_failure_data.user_failure_data.description
     assert said == (
         f"InputError: {tmp_path / 'model.torch'}: cannot be read (No such file or directory). "
-        "Restore it or mend the experiment file."
+        "Restore it or correct the experiment file."
     )
 
 

@@ -102,7 +102,7 @@ def test_a_record_that_was_kept_can_be_compared_with_a_later_run(two, tmp_path):
     kept.write_bytes(b"PK nonsense")
     said = command("diff", file, "--against", kept)
     assert said.code == 1
-    assert said.err == f"{kept}: not a record of a run. Make the experiment report again.\n"
+    assert said.err == f"{kept}: not a run record. Make the experiment report again.\n"
 
 
 def test_a_record_is_read_back_as_it_was_written(two):

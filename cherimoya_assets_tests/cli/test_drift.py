@@ -33,7 +33,7 @@ DEPENDS_ON_SEQLETS = {
     ("experiment_report", None),
 }
 
-NOTHING = "Everything is up to date: nothing was made. To make it all the same: --force\n"
+NOTHING = "Everything is up to date: nothing was made. To make it anyway: --force\n"
 
 
 def drift(file: Path, *arguments: object) -> dict[tuple[str, str | None], str]:

@@ -183,12 +183,12 @@ def test_a_file_without_its_sidecar_is_one_sentence_unless_a_home_has_its_bytes(
 
 def test_a_file_that_is_not_there_or_a_damaged_record_is_one_sentence(tmp_path):
     said = command("lineage", tmp_path / "nothing.npz")
-    assert (said.code, said.err) == (2, f"{tmp_path / 'nothing.npz'}: there is no such file or folder.\n")
+    assert (said.code, said.err) == (2, f"{tmp_path / 'nothing.npz'}: no such file or folder.\n")
     (tmp_path / "x.export.json").write_text('{"sha256": []}')
     (tmp_path / "x.bed").write_text("")
     said = command("lineage", tmp_path / "x.bed")
     assert said.code == 1
-    assert "x.export.json: not a record of an export. Export again." in said.err
+    assert "x.export.json: not an export record. Export again." in said.err
 
 
 def test_the_text_has_every_part_of_the_answer(tiny_run):

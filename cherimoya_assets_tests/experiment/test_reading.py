@@ -175,11 +175,11 @@ def test_a_step_file_with_other_values_than_paths_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("loci: &a [*a]\n", r"line 1: is not YAML: the alias `\*a` is not read here"),
+        ("loci: &a [*a]\n", r"line 1: is not YAML: the alias `\*a` is not supported"),
         ("a: &a [x, x]\nloci: [*a, *a]\n", r"line 2: is not YAML: the alias"),
         ("? [a, b]\n: c\n", r"line 1: is not YAML: found unhashable key"),
-        ("name: x\nname: y\n", r"line 2: is not YAML: the key `name` stands twice"),
-        ("model: {a: m, a: n}\n", r"line 1: is not YAML: the key `a` stands twice"),
+        ("name: x\nname: y\n", r"line 2: is not YAML: the key `name` appears twice"),
+        ("model: {a: m, a: n}\n", r"line 1: is not YAML: the key `a` appears twice"),
         ("[" * 3000, r"is nested too deeply for an experiment file"),
         ("--- 1\n--- 2\n", r"line 2: is not YAML: but found another document"),
         ("x" * (LARGEST + 1), r"larger than 1 MB"),
@@ -193,7 +193,7 @@ def test_yaml_that_is_too_clever_is_one_sentence(tmp_path, text, sentence):
 
 
 def test_a_key_that_stands_twice_in_json_is_refused(tmp_path):
-    with pytest.raises(ExperimentError, match="the key `loci` stands twice"):
+    with pytest.raises(ExperimentError, match="the key `loci` appears twice"):
         read_experiment(written(tmp_path, '{"loci": "a", "loci": "b"}', "x.json"))
 
 
@@ -218,7 +218,7 @@ def test_problems_of_all_files_of_a_folder_are_said_at_once(tmp_path):
     first, second, third = caught.value.problems
     assert "a.yaml: unknown key `outptu`" in first
     assert "b.yaml: expected keys and values" in second
-    assert third == ("d.yaml: the name x is that of c.yaml too; names are asset keys and must differ. Rename one.")
+    assert third == ("d.yaml: the name x is already used by c.yaml; names are asset keys and must differ. Rename one.")
 
 
 def test_a_folder_without_experiments_is_one_sentence(tmp_path):

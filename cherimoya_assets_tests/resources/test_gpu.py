@@ -76,10 +76,10 @@ def test_a_word_takes_its_device(machine, gpus, requested, chosen):
 @pytest.mark.parametrize(
     ("gpus", "requested", "sentence"),
     [
-        (0, "cuda", r"^device cuda was asked for, but no GPU is available to PyTorch \d.*set device to auto or cpu\.$"),
-        (0, "cuda:2", r"^device cuda:2 was asked for, but no GPU is available"),
-        (1, "cuda:1", r"^device cuda:1 was asked for, but there are 1 GPU\(s\), cuda:0 to cuda:0\. Choose"),
-        (4, "cuda:4", r"^device cuda:4 was asked for, but there are 4 GPU\(s\), cuda:0 to cuda:3\. Choose"),
+        (0, "cuda", r"^device cuda was requested, but no GPU is available to PyTorch \d.*set device to auto or cpu\.$"),
+        (0, "cuda:2", r"^device cuda:2 was requested, but no GPU is available"),
+        (1, "cuda:1", r"^device cuda:1 was requested, but there are 1 GPU\(s\), cuda:0 to cuda:0\. Choose"),
+        (4, "cuda:4", r"^device cuda:4 was requested, but there are 4 GPU\(s\), cuda:0 to cuda:3\. Choose"),
     ],
 )
 def test_a_gpu_that_is_not_there_is_one_sentence(machine, gpus, requested, sentence):
@@ -126,7 +126,7 @@ def test_the_log_says_which_device_is_taken_instead(machine):
     machine(2)
     said: list[str] = []
     with leased("cuda"), leased("cuda", said.append):
-        assert said == ["device cuda took cuda:1 (Pretended cuda:1): others before it are taken"]
+        assert said == ["device cuda took cuda:1 (Pretended cuda:1): others before it are in use"]
 
 
 def test_a_certain_device_is_waited_for_while_others_are_free(machine):
@@ -192,7 +192,7 @@ def test_cuda_without_a_gpu_fails_before_a_model_is_opened(machine, tmp_path, mo
     (asset,) = assets_of(lineage, lineage.steps["attributions"])
     context = dg.build_asset_context(partition_key="chrA")
     nothing = SequenceBlock("chrA", np.zeros((0, 4, 150), np.int8), place_windows(read_loci([]), {}, 150, None, []))
-    with pytest.raises(dg.Failure, match="device cuda was asked for, but no GPU is available"):
+    with pytest.raises(dg.Failure, match="device cuda was requested, but no GPU is available"):
         list(asset(context, gpu=GPUResource(), sequences=nothing))
 
 

@@ -234,7 +234,7 @@ def test_a_folder_that_others_may_have_prepared_is_refused(tmp_path, prepare):
 
 def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(DeviceError, match="belongs to somebody else"), lease(["a"], "", print, str(tmp_path / "l")):
+    with pytest.raises(DeviceError, match="is owned by another user"), lease(["a"], "", print, str(tmp_path / "l")):
         pytest.fail("it was used")
 
 

@@ -142,11 +142,11 @@ def test_a_damaged_file_is_named_and_the_partition_is_missing_until_it_is_stored
     # Another size is seen without reading; the same size only by who reads.
     assert (store.manifest(KEY, "chrI") is None) == (damage != "flip")
     for _ in range(2):
-        with pytest.raises(StorageError, match=r"page\.html: sha256 .* damaged or foreign"):
+        with pytest.raises(StorageError, match=r"page\.html: sha256 .* damaged or was replaced"):
             store.load(KEY, "chrI")
     held = AssetStore(store.root).look(KEY, "chrI")
     assert held.manifest is None
-    assert re.search(r"page\.html: (sha256|has \d+ bytes).*damaged or foreign", held.damage)
+    assert re.search(r"page\.html: (sha256|has \d+ bytes).*damaged or was replaced", held.damage)
     assert page.read_bytes() == damaged
     put(store, "again")
     assert store.look(KEY, "chrI").manifest is not None

@@ -198,7 +198,7 @@ def test_reap_removes_what_a_writer_left_that_died(home):
 def test_reap_of_a_folder_that_is_no_home_is_one_sentence(tmp_path):
     said = command("reap", "--home", tmp_path)
     assert said.code == 1
-    assert said.err == f"{tmp_path}: is no home, it has no folder dagster. Name one with --home.\n"
+    assert said.err == f"{tmp_path}: is not a home: it has no dagster folder. Name one with --home.\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -158,17 +158,17 @@ ATTACKS = [
             "a: &a [lol,lol]\n"
             + "".join(f"{b}: &{b} [*{a},*{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
         ),
-        r"tiny\.yaml line 2: is not YAML: the alias `\*a` is not read here",
+        r"tiny\.yaml line 2: is not YAML: the alias `\*a` is not supported",
     ),
     BadInput(
         "merged into itself",
         write("tiny.yaml", "base: &b {name: tiny}\n<<: *b\n"),
-        r"tiny\.yaml line 2: is not YAML: the alias `\*b` is not read here",
+        r"tiny\.yaml line 2: is not YAML: the alias `\*b` is not supported",
     ),
     BadInput(
         "a number of half a megabyte",
         line("in_window2: 0x" + "f" * 500_000),
-        r"tiny\.yaml line \d+: is not YAML: a number of 500,002 characters is no value of an experiment",
+        r"tiny\.yaml line \d+: is not YAML: a number of 500,002 characters is not a valid value",
     ),
     BadInput(
         "a number to the base of 60",
@@ -187,7 +187,7 @@ ATTACKS = [
             (folder / "many.json").write_text("{" + ",".join(f'"{n}":1' for n in range(60_000)) + ',"0":2}'),
             change(seqlets="many.json")(folder),
         ),
-        r"many\.json: the key `0` stands twice",
+        r"many\.json: the key `0` appears twice",
     ),
     # the experiment file: keys and values that reach for more
     BadInput("an attribute of the class", line("__class__: x"), r"unknown key `__class__`\. Remove it"),
@@ -300,7 +300,7 @@ ATTACKS = [
     BadInput(
         "a sequence that clears the terminal",
         replace("genome.fa", ">chrA", f">chrA{ESCAPES}"),
-        r"genome\.fa line 1: '.*' is no name of a sequence",
+        r"genome\.fa line 1: '.*' is not a sequence name",
     ),
     BadInput(
         "a sequence that turns the writing",
@@ -320,7 +320,7 @@ ATTACKS = [
     BadInput(
         "an index that leads elsewhere",
         index("chrA\t2500\t3059\t60\t61\nchrB\t2500\t3063\t60\t61\nchrC\t2000\t5612\t60\t61\n"),
-        r"genome\.fa: by genome\.fa\.fai, chrA begins at byte 3059, and there it does not",
+        r"genome\.fa: according to genome\.fa\.fai, chrA begins at byte 3059, but no sequence starts there",
     ),
     BadInput(
         "an index of other digits", index("chrA\t\u00b2\t6\t60\t61\n"), r"genome\.fa\.fai line 1: not a FASTA index"

@@ -367,7 +367,7 @@ def test_an_export_does_not_follow_a_link_in_the_place_of_a_head(tmp_path):
     (target / "counts").symlink_to(outside, target_is_directory=True)
     with nothing_happens_around(tmp_path, but=(target, lineage.home.cache)):
         said = command("export", lineage.experiment.source, "--home", lineage.home.root, "--to", target)
-    is_one_sentence(said, "target/counts: leads elsewhere. Remove the link", code=2)
+    is_one_sentence(said, "target/counts: is a link to somewhere else. Remove the link", code=2)
     assert list(target.iterdir()) == [target / "counts"]
 
 
@@ -378,4 +378,4 @@ def test_init_does_not_make_a_file_through_a_link(demo, tmp_path):
     (folder / ("peaks.narrowPeak" if demo else "experiment.yaml")).symlink_to(tmp_path / "not-there-yet")
     with nothing_happens_around(tmp_path):
         said = command("init", folder, *(["--demo"] if demo else []))
-    is_one_sentence(said, "is there already and is not overwritten", code=2)
+    is_one_sentence(said, "already exists and is not overwritten", code=2)

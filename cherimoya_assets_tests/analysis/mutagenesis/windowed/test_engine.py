@@ -197,7 +197,7 @@ class TestMemory:
 
     def test_one_edit_that_does_not_fit_ends_it(self, monkeypatch):
         sizes = self.limited(monkeypatch, 0)
-        with pytest.raises(DeviceError, match=r"^cpu: has not enough free memory for even one .*\(no more\)\. Free"):
+        with pytest.raises(DeviceError, match=r"^cpu: does not have enough .* for even one .*\(no more\)\. Free"):
             effects(exact=True, size=8)
         assert sizes[-1] == 1
 
