@@ -23,8 +23,8 @@ from cherimoya_assets.analysis.memory import Batch
 from cherimoya_assets.analysis.motifs import read_motifs
 from cherimoya_assets.analysis.mutagenesis import TOLERANCE
 from cherimoya_assets.analysis.mutagenesis.edits import edited
+from cherimoya_assets.analysis.mutagenesis.windowed.chosen import kernels_for
 from cherimoya_assets.analysis.mutagenesis.windowed.engine import edit_effects
-from cherimoya_assets.analysis.mutagenesis.windowed.kernels import kernels_for
 from cherimoya_assets.demo import DEMO_EXPERIMENT
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -162,10 +162,12 @@ def _subset(context: dg.AutomationContext[Any], partitions: set[str | None]) -> 
     return context.candidate_subset.compute_intersection_with_partition_keys(chosen)
 
 
-def automation_sensors(lineages: Sequence[ExperimentLineage], *, running: bool) -> list[dg.SensorDefinition]:
+def automation_sensors(
+    lineages: Sequence[ExperimentLineage], *, running: bool, tags: Mapping[str, str]
+) -> list[dg.SensorDefinition]:
     """One sensor that observes inputs, and one for each experiment that is not `manual`.
 
-    They are stopped until somebody starts them, unless `running`.
+    They are stopped until somebody starts them, unless `running`. `tags` are those of the runs that they request.
     """
     status = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
     sensors: list[dg.SensorDefinition] = []
@@ -179,7 +181,7 @@ def automation_sensors(lineages: Sequence[ExperimentLineage], *, running: bool) 
                 dg.AutomationConditionSensorDefinition(
                     f"{lineage.name}__automation",
                     target=dg.AssetSelection.groups(lineage.name).materializable(),
-                    run_tags={"experiment": lineage.name},
+                    run_tags={**tags, "experiment": lineage.name},
                     default_status=status,
                     minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
                     # A run is a chromosome; a backfill would only be another queue in front of the queue.

@@ -1,7 +1,7 @@
-"""Experiments in, `dagster.Definitions` out: the one place where the lineage graph is put together.
+"""The lineage graph put together: the assets of experiments, the stages in which they are made, a job for each.
 
-What belongs here: which assets, jobs and resources an experiment has. What does not: what an asset does (`assets/`) or
-which experiments there are (`definitions.py`, the command line).
+What belongs here: which assets, jobs and resources an experiment has. What does not: what an asset does (`assets/`),
+and schedules and sensors (`code_location.py`).
 
 Partitioned and pooled assets never share a job: Dagster would run the pooled step in every chromosome's run. So the
 graph has stages, alternately by chromosome and pooled, and a job each. An asset backfill from the UI finds the order
@@ -10,7 +10,7 @@ by itself; `cherimoya-assets run` walks the stages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,11 @@ from cherimoya_assets import steps
 from cherimoya_assets.assets.inputs import experiment_inputs, shared_inputs
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.made import assets_of
-from cherimoya_assets.automation import automation_sensors, recompute_when_out_of_date
-from cherimoya_assets.errors import ExperimentError
-from cherimoya_assets.experiment import Experiment
+from cherimoya_assets.automation import recompute_when_out_of_date
 from cherimoya_assets.home import Home
-from cherimoya_assets.reprocessing import reprocessing_job, reprocessing_schedules
 from cherimoya_assets.resources.gpu import GPUResource
 from cherimoya_assets.resources.storage import StoreIOManager
-from cherimoya_assets.runs.pool_waiting import sleep_while_waiting
+from cherimoya_assets.runs.pool_waiting import sleeping_executor
 
 
 @dataclass(frozen=True)
@@ -41,35 +38,25 @@ class Stage:
     job: str
 
 
-def build_defs(
-    experiments: Sequence[Experiment], home: Path, *, device: str = "", automation: bool = False
+def assets_and_jobs(
+    lineages: Sequence[ExperimentLineage],
+    home: Path,
+    *,
+    device: str = "",
+    executor: dg.ExecutorDefinition | None = None,
+    tags: Mapping[str, str] | None = None,
+    resources: Mapping[str, Any] | None = None,
 ) -> dg.Definitions:
-    """One code location for these experiments, which share `home`.
-
-    `device` overrides what the experiments ask for; empty leaves it to them. `automation` starts the sensors.
-
-    Raises:
-        ExperimentError: two experiments have the same name.
-    """
-    # Every process that executes runs of ours comes by here.
-    sleep_while_waiting()
-    names = [experiment.name for experiment in experiments]
-    for name in names:
-        if names.count(name) > 1:
-            files = ", ".join(str(e.source) for e in experiments if e.name == name)
-            raise ExperimentError(f"{files}: two experiments are named {name}. Rename one; the name is its asset key.")
-    lineages = [ExperimentLineage(experiment, Home(home.resolve())) for experiment in experiments]
-    reprocessing = {one.name: reprocessing_job(one) for one in lineages}
+    """What makes the assets of these experiments; arguments as in `code_location.build_defs`."""
     return dg.Definitions(
         assets=[*shared_inputs(lineages), *(asset for one in lineages for asset in build_experiment(one))],
-        jobs=[*(job for one in lineages for job in stage_jobs(one)), *reprocessing.values()],
-        schedules=[schedule for one in lineages for schedule in reprocessing_schedules(one, reprocessing[one.name])],
-        sensors=automation_sensors(lineages, running=automation),
+        jobs=[job for one in lineages for job in stage_jobs(one, tags or {})],
         resources={
             "store": StoreIOManager(root=str(Home(home.resolve()).store)),
             "gpu": GPUResource(device=device),
+            **(resources or {}),
         },
-        executor=dg.in_process_executor,
+        executor=executor or sleeping_executor,
     )
 
 
@@ -103,13 +90,13 @@ def stages(lineage: ExperimentLineage) -> list[Stage]:
     return [stage for stage in found if stage.keys]
 
 
-def stage_jobs(lineage: ExperimentLineage) -> list[dg.UnresolvedAssetJobDefinition]:
+def stage_jobs(lineage: ExperimentLineage, tags: Mapping[str, str]) -> list[dg.UnresolvedAssetJobDefinition]:
     """A job for each stage, named `EXPERIMENT__1_attribution` and so on."""
     return [
         dg.define_asset_job(
             stage.job,
             selection=dg.AssetSelection.assets(*stage.keys),
-            tags={"experiment": lineage.name},
+            tags={**tags, "experiment": lineage.name},
             description="One chromosome a run." if stage.partitioned else "All chromosomes together.",
         )
         for stage in stages(lineage)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cherimoya_assets.build import build_defs
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.demo import DEMO_EXPERIMENT
 from cherimoya_assets.experiment import read_experiments
 from cherimoya_assets.home import default_home

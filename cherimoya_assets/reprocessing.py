@@ -6,15 +6,13 @@ run of the job walks all of them; each asset is made by an ordinary run of its s
 until somebody starts them.
 """
 
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
 
 import dagster as dg
 
 from cherimoya_assets.assets.lineage import ExperimentLineage
-
-if TYPE_CHECKING:
-    from cherimoya_assets.walk import Made, Skipped
+from cherimoya_assets.runs.pool_waiting import sleeping_executor
+from cherimoya_assets.walk import Made, Skipped, walk
 
 WEEKLY = "0 3 * * 0"
 """Sundays at 3, when nobody waits for the GPU."""
@@ -26,14 +24,11 @@ class Reprocess(dg.Config):
     force: bool = False
 
 
-def reprocessing_job(lineage: ExperimentLineage) -> dg.JobDefinition:
-    """The job `EXPERIMENT__reprocess`."""
+def reprocessing_job(lineage: ExperimentLineage, tags: Mapping[str, str]) -> dg.JobDefinition:
+    """The job `EXPERIMENT__reprocess`, its runs with these tags."""
 
     @dg.op(name=f"{lineage.name}__walk_the_stages")
     def walk_the_stages(context: dg.OpExecutionContext, config: Reprocess) -> None:
-        # The walk builds the definitions that this job is a part of.
-        from cherimoya_assets.walk import walk
-
         outcome = walk(lineage, context.instance, _Log(context.log), force=config.force)
         reasons = [failure.message for made in outcome.made for failure in made.failures]
         if outcome.failed:
@@ -41,8 +36,8 @@ def reprocessing_job(lineage: ExperimentLineage) -> dg.JobDefinition:
 
     @dg.job(
         name=f"{lineage.name}__reprocess",
-        tags={"experiment": lineage.name},
-        executor_def=dg.in_process_executor,
+        tags={**tags, "experiment": lineage.name},
+        executor_def=sleeping_executor,
         description="Makes what is out of date, stage by stage; with `force`, everything.",
     )
     def reprocess() -> None:
@@ -83,14 +78,14 @@ class _Log:
 
     def advances(self, advance: object) -> None: ...
 
-    def run_ends(self, made: "Made") -> None:
+    def run_ends(self, made: Made) -> None:
         where = f" [{made.partition}]" if made.partition else ""
         for key in made.metadata:
             self._log.info(f"made {key.to_user_string()}{where} in run {made.run_id}")
         for said in made.warnings:
             self._log.warning(said)
 
-    def skipped(self, skipped: "Skipped") -> None:
+    def skipped(self, skipped: Skipped) -> None:
         self._log.info(f"skipped {skipped.key.to_user_string()}: {skipped.reason}")
 
     def stage_ends(self) -> None: ...

@@ -24,7 +24,7 @@ import dagster as dg
 
 from cherimoya_assets.assets.drift import Drift
 from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.build import Stage, build_defs, stages
+from cherimoya_assets.build import Stage, assets_and_jobs, stages
 from cherimoya_assets.errors import CherimoyaAssetsError, ExperimentError, InputError
 from cherimoya_assets.progress import Advance, watching
 from cherimoya_assets.resources.leases import WAITING
@@ -110,7 +110,7 @@ def walk(
         InputError: an input could not be observed.
         KeyboardInterrupt: the user stopped it; what was finished stays.
     """
-    defs = build_defs([lineage.experiment], lineage.home.root, device=device)
+    defs = assets_and_jobs([lineage], lineage.home.root, device=device)
     tags = {"experiment": lineage.name, COMMAND_TAG: uuid.uuid4().hex[:12], **process_tag()}
     walker = _Walker(lineage, defs, instance, watcher, tags, force)
     walker.observe_inputs()

@@ -23,7 +23,8 @@ import yaml
 from dagster._core.execution.backfill import PartitionBackfill
 
 from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.build import build_defs, stages
+from cherimoya_assets.build import stages
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.experiment import read_experiments
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import prepare_instance

@@ -9,7 +9,8 @@ import dagster as dg
 import yaml
 
 from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.build import build_defs, stages
+from cherimoya_assets.build import stages
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.demo import DEMO_EXPERIMENT
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home

@@ -14,7 +14,8 @@ from cherimoya_assets.assets import one_hot_sequences
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.versions import Versions, sources
 from cherimoya_assets.automation import OBSERVE_SENSOR
-from cherimoya_assets.build import build_defs, stages
+from cherimoya_assets.build import stages
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets_tests.automated import Automated, Cell, always_the_same

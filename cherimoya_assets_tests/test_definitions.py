@@ -11,9 +11,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cherimoya_assets.build import build_defs
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.errors import Problems
 from cherimoya_assets.experiment import read_experiment
+from cherimoya_assets.runs.pool_waiting import sleeping_executor
 from cherimoya_assets_tests.asset_specs import describe
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
@@ -42,7 +43,7 @@ def test_the_code_location_is_loadable_and_has_every_experiment_of_the_folder(fo
     dg.Definitions.validate_loadable(defs)
     groups = {node.group_name for node in defs.resolve_asset_graph().asset_nodes}
     assert groups == {"first", "second", "shared_inputs"}
-    assert defs.executor is dg.in_process_executor
+    assert defs.executor is sleeping_executor
 
 
 def test_without_a_home_everything_lands_beside_the_experiments(folder, monkeypatch):

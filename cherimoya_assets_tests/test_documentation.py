@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cherimoya_assets.build import build_defs
 from cherimoya_assets.cli import make_parser
 from cherimoya_assets.cli.init import TEMPLATE
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.experiment import Experiment, read_experiment
 from cherimoya_assets.steps import STEPS
 

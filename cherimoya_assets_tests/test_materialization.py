@@ -10,7 +10,8 @@ import pytest
 
 from cherimoya_assets import __version__
 from cherimoya_assets.assets.lineage import PACKAGES
-from cherimoya_assets.build import build_defs, stages
+from cherimoya_assets.build import stages
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.instance import open_instance
 
 Cell = tuple[dg.AssetKey, str | None]

@@ -7,7 +7,8 @@ import pytest
 
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.versions import Versions
-from cherimoya_assets.build import build_defs, stages
+from cherimoya_assets.build import stages
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment

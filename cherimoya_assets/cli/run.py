@@ -48,10 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
     from cherimoya_assets.experiment import read_experiment
     from cherimoya_assets.installation import verify_installation
     from cherimoya_assets.preflight import check_experiment
+    from cherimoya_assets.runs.pool_waiting import sleep_while_waiting
     from cherimoya_assets.walk import select_assets, select_chroms
 
     home = writable_home(arguments)
     verify_installation()
+    # The runs of a walk are in this process, and have no executor of their own.
+    sleep_while_waiting()
     if problems := check_experiment(arguments.experiment, home.cache, device=arguments.device):
         raise Problems(problems)
     lineage = ExperimentLineage(read_experiment(arguments.experiment), home)

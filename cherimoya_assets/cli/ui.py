@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cherimoya_assets.build import build_defs
+    from cherimoya_assets.code_location import build_defs
     from cherimoya_assets.experiment import read_experiments
     from cherimoya_assets.installation import verify_installation
 

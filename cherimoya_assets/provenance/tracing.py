@@ -17,10 +17,10 @@ from pathlib import Path
 
 from cherimoya_assets.errors import InputError, StorageError
 from cherimoya_assets.home import Home
-from cherimoya_assets.provenance.stamped_page import read_page_stamp
 from cherimoya_assets.resources.layout import MANIFEST, SIDECAR
 from cherimoya_assets.resources.manifest import Manifest, read_manifest
 from cherimoya_assets.resources.stamp import Stamp
+from cherimoya_assets.resources.stamped_page import read_page_stamp
 from cherimoya_assets.resources.storage import AssetStore
 
 EXPORT_RECORD = ".export.json"

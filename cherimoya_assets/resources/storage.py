@@ -38,7 +38,6 @@ from zipfile import BadZipFile
 import dagster as dg
 
 from cherimoya_assets.errors import StorageError
-from cherimoya_assets.provenance.stamped_page import stamp_page
 from cherimoya_assets.resources.layout import (
     FRONT,
     MANIFEST,
@@ -62,6 +61,7 @@ from cherimoya_assets.resources.manifest import (
 from cherimoya_assets.resources.object_store import ObjectStore
 from cherimoya_assets.resources.scratch import Scratch
 from cherimoya_assets.resources.stamp import Stamp
+from cherimoya_assets.resources.stamped_page import stamp_page
 from cherimoya_assets.runs.step_process import end_with_run_worker
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ class AssetStore:
             if sizes[file.name] != file.size:
                 return (
                     f"{where}: has {sizes[file.name]} bytes, not the recorded {file.size}: the file is damaged or "
-                    "foreign. Materialize it again."
+                    "was replaced. Materialize it again."
                 )
         return _noted(note)
 

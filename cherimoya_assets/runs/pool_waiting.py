@@ -12,12 +12,28 @@ from __future__ import annotations
 
 import time
 
+from dagster import Executor, ExecutorDefinition, InitExecutorContext, in_process_executor
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 
 
 def sleep_while_waiting() -> None:
     """Make runs of this process sleep until they should look again, in steps of Dagster's own: from 1 to 15 s."""
     InstanceConcurrencyContext.interval_to_next_pending_claim_check = _seconds_to_next_look  # type: ignore[method-assign, assignment]
+
+
+def _sleeping(context: InitExecutorContext) -> Executor:
+    sleep_while_waiting()
+    create = in_process_executor.executor_creation_fn
+    assert create is not None
+    return create(context)
+
+
+sleeping_executor = ExecutorDefinition(
+    "in_process",
+    config_schema=in_process_executor.config_schema.as_field(),
+    executor_creation_fn=_sleeping,
+    description="Dagster's executor in the run's own process, which begins by teaching that process to sleep.",
+)
 
 
 def _seconds_to_next_look(waiting: InstanceConcurrencyContext) -> float:

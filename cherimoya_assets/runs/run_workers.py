@@ -39,7 +39,7 @@ IMPORTED = (
     "dagster._core.storage.local_compute_log_manager",
     "dagster._core.storage.sqlite_storage",
     "dagster._daemon.auto_run_reexecution.event_log_consumer",
-    "cherimoya_assets.build",
+    "cherimoya_assets.code_location",
     "cherimoya_assets.analysis.deep_lift",
     "cherimoya_assets.analysis.mutagenesis.bpnet_engine",
     "cherimoya_assets.analysis.mutagenesis.cherimoya_engine",

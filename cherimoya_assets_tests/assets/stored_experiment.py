@@ -21,7 +21,7 @@ from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.marginalization import PAGE as MARGINALIZATION_PAGE
 from cherimoya_assets.assets.modisco import PAGE as MODISCO_PAGE
 from cherimoya_assets.assets.one_hot_sequences import placed_loci
-from cherimoya_assets.build import build_defs
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets.reports.folder import Report

@@ -12,7 +12,7 @@ from cherimoya_assets.analysis.mutagenesis.method import SaturationMutagenesis
 from cherimoya_assets.analysis.one_hot import one_hot_sequences
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.one_hot_sequences import placed_loci
-from cherimoya_assets.build import build_defs
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets_tests.assets.stored_experiment import put

@@ -16,7 +16,7 @@ from cherimoya_assets.assets import one_hot_sequences as sequences_asset
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.one_hot_sequences import placed_loci
 from cherimoya_assets.assets.versions import current_inputs
-from cherimoya_assets.build import build_defs
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets.resources.gpu import GPUResource

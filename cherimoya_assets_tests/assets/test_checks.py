@@ -22,7 +22,7 @@ from cherimoya_assets.analysis.modisco import ModiscoPatterns
 from cherimoya_assets.analysis.one_hot import SequenceBlock, encode
 from cherimoya_assets.analysis.seqlets import SeqletTable
 from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.build import build_defs
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets_tests.assets.stored_experiment import patterns, seqlet_table, stored_experiment
 
 pytestmark = pytest.mark.slow

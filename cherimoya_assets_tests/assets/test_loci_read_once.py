@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from cherimoya_assets.analysis import loci
-from cherimoya_assets.build import build_defs
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.preflight import check_inputs
 from cherimoya_assets_tests.tiny_experiment import CHROMS, tiny_experiment

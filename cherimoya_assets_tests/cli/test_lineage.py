@@ -15,7 +15,7 @@ from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.versions import Versions
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
-from cherimoya_assets.provenance.stamped_page import read_page_stamp, stamp_page
+from cherimoya_assets.resources.stamped_page import read_page_stamp, stamp_page
 from cherimoya_assets.resources.storage import SIDECAR, AssetStore
 from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.tiny_experiment import ATTR_WINDOW

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import dagster as dg
 import pytest
 
-from cherimoya_assets.build import build_defs
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets_tests.faults import deeds
 from cherimoya_assets_tests.faults.daemons import Deployment, prepare_daemon
 from cherimoya_assets_tests.faults.scene import Cell, Scene, scene_of_many_chromosomes

@@ -27,9 +27,9 @@ from cherimoya_assets.cli.lineage import as_json, as_text
 from cherimoya_assets.errors import CherimoyaAssetsError
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.experiment.reading import SECTIONS
-from cherimoya_assets.provenance.stamped_page import CLOSE, OPEN, read_page_stamp, stamp_page
 from cherimoya_assets.provenance.tracing import read_manifest, trace
 from cherimoya_assets.reports.run_comparison import comparison_markdown, comparison_page, comparison_text
+from cherimoya_assets.resources.stamped_page import CLOSE, OPEN, read_page_stamp, stamp_page
 from cherimoya_assets_tests.tiny_experiment import MEME
 
 Parser = Callable[[bytes, Path], object]

@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 from cherimoya_assets.analysis.seqlets import COLUMNS, SeqletTable
 from cherimoya_assets.analysis.tables import typed_table
 from cherimoya_assets.assets.inputs import observed_inputs
-from cherimoya_assets.build import build_defs
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets_tests.assets import stored_experiment as filling
 from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.security.pages import CHROMS, PAYLOADS, Page, acting

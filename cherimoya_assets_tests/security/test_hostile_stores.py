@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cherimoya_assets.analysis import run_record_file
-from cherimoya_assets.provenance.stamped_page import CLOSE, OPEN, stamp_page
+from cherimoya_assets.resources.stamped_page import CLOSE, OPEN, stamp_page
 from cherimoya_assets_tests.assets import stored_experiment as filling
 from cherimoya_assets_tests.bad_inputs import Exploit
 from cherimoya_assets_tests.cli.command import Said, command

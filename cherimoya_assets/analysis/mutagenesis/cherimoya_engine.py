@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, ScoredLocus
 from cherimoya_assets.analysis.memory import Batch
 from cherimoya_assets.analysis.mutagenesis.edits import EditedPredictions, LocalEdit, Substitutions
+from cherimoya_assets.analysis.mutagenesis.windowed.chosen import kernels_for
 from cherimoya_assets.analysis.mutagenesis.windowed.engine import Check, edit_effects
-from cherimoya_assets.analysis.mutagenesis.windowed.kernels import full_precision, kernels_for
+from cherimoya_assets.analysis.mutagenesis.windowed.kernels import full_precision
 from cherimoya_assets.analysis.mutagenesis.windowed.memory import edits_at_once
 from cherimoya_assets.analysis.side_by_side import each_alone
 

@@ -1,8 +1,8 @@
-"""What the engine asks of a machine: one sequence of a Cherimoya at work. Chosen once for a network.
+"""What the engine asks of a machine: one sequence of a Cherimoya at work.
 
-What lives here: the face, and the choice. Implementations are packages beside this file: `cpu` (compiled, float32 on a
-CPU) and `general` (PyTorch's own operations, for any device and float64). Another one is another package with a class
-that has `begin`.
+What lives here: the face. Implementations are packages beside this file: `cpu` (compiled, float32 on a CPU) and
+`general` (PyTorch's own operations, for any device and float64). Another one is another package with a class that has
+`begin`. `chosen.py` chooses, once for a network.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    import torch
-
-    from cherimoya_assets.analysis.memory import Batch
     from cherimoya_assets.analysis.mutagenesis.edit_table import EditTable
 
 ROOM = 12
@@ -92,20 +89,6 @@ class Kernels(Protocol):
 
     def begin(self, X: NDArray[np.int8], group: int | None) -> SequenceAtWork:
         """Take up a sequence (4, L) for the scores of a signal group, or of all with None."""
-
-
-def kernels_for(module: torch.nn.Module, device: str, batch: Batch) -> Kernels:
-    """The implementation for a `cherimoya.Cherimoya` in float32 on a device; `batch` edits at once where that
-    matters."""
-    if device == "cpu":
-        from cherimoya_assets.analysis.mutagenesis.windowed.cpu.kernels import CpuKernels
-
-        return CpuKernels(module)
-    import torch
-
-    from cherimoya_assets.analysis.mutagenesis.windowed.general.kernels import GeneralKernels
-
-    return GeneralKernels(module, torch.float32, device, batch)
 
 
 @contextmanager
