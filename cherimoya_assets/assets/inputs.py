@@ -26,7 +26,7 @@ from cherimoya_assets.steps import Input
 SHARED_GROUP = "shared_inputs"
 
 DATA_VERSION_TAG = "dagster/data_version"
-"""How an observation of one partition carries its version; `dagster.ObserveResult` knows no partitions in 1.13."""
+"""How an observation carries its version; `dagster.ObserveResult` knows no partitions in 1.13."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def _observable(name: str, group: str, inputs: Mapping[dg.AssetKey, Observed]) -
         for key, one in inputs.items()
     ]
 
-    def observed(context: dg.AssetExecutionContext) -> Iterator[dg.AssetObservation | dg.ObserveResult]:
+    def observed(context: dg.AssetExecutionContext) -> Iterator[dg.AssetObservation]:
         for key in sorted(context.selected_asset_keys):
             with reader_errors():
-                yield from _observations(key, inputs[key])
+                yield from observations(key, inputs[key])
 
     with warnings.catch_warnings():
         # Beta in Dagster 1.13: one step that observes several files, together or alone. Accepted here, and only here.
@@ -97,7 +97,12 @@ def _observable(name: str, group: str, inputs: Mapping[dg.AssetKey, Observed]) -
         return asset
 
 
-def _observations(key: dg.AssetKey, one: Observed) -> Iterator[dg.AssetObservation | dg.ObserveResult]:
+def observations(key: dg.AssetKey, one: Observed) -> Iterator[dg.AssetObservation]:
+    """What there is to say of an input now: its version, or one for each chromosome.
+
+    Raises:
+        InputError, Problems: the input cannot be read.
+    """
     hashes = []
     for path in one.paths:
         try:
@@ -111,12 +116,11 @@ def _observations(key: dg.AssetKey, one: Observed) -> Iterator[dg.AssetObservati
         "size_bytes": sum(path.stat().st_size for path in one.paths),
         "sha256": dg.MetadataValue.json(dict(zip(map(str, one.paths), hashes, strict=True))),
     }
+    versions: dict[Any, str] = {}
     if one.chroms is None:
-        version = Versions(one.lineages[0]).whole(key)
-        yield dg.ObserveResult(asset_key=key, data_version=dg.DataVersion(version), metadata=metadata)
-        return
-    versions: dict[str, str] = {}
-    for lineage in one.lineages:
-        versions |= Versions(lineage).by_chromosome(key) or {}
-    for chrom in one.chroms:
+        versions[None] = Versions(one.lineages[0]).whole(key)
+    else:
+        for lineage in one.lineages:
+            versions |= Versions(lineage).by_chromosome(key) or {}
+    for chrom in (None,) if one.chroms is None else one.chroms:
         yield dg.AssetObservation(key, partition=chrom, tags={DATA_VERSION_TAG: versions[chrom]}, metadata=metadata)

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cherimoya_assets.cli import check, diff, drift, export, init, lineage, reap, run, ui
+from cherimoya_assets.cli import check, diff, drift, export, init, lineage, reap, rename, run, ui
 from cherimoya_assets.errors import CherimoyaAssetsError, Problems, StorageError
 from cherimoya_assets.version import version
 
@@ -22,6 +22,7 @@ COMMANDS = {
     "check": check,
     "run": run,
     "drift": drift,
+    "rename": rename,
     "diff": diff,
     "lineage": lineage,
     "export": export,

@@ -30,10 +30,15 @@ def run(arguments: argparse.Namespace) -> int:
     from cherimoya_assets.assets.lineage import ExperimentLineage
     from cherimoya_assets.build import stages
     from cherimoya_assets.experiment import read_experiment
+    from cherimoya_assets.renaming import kept_under_another_name
 
     lineage = ExperimentLineage(read_experiment(arguments.experiment), chosen_home(arguments))
     found = Drift(lineage).of_assets(key for stage in stages(lineage) for key in stage.keys)
-    print(json.dumps([as_json(one) for one in found], indent=1) if arguments.json else as_text(found))
+    print(
+        json.dumps([as_json(one) for one in found], indent=1)
+        if arguments.json
+        else as_text(found, kept_under_another_name(lineage))
+    )
     return ANSWERED
 
 
@@ -47,11 +52,13 @@ def as_json(one: Freshness) -> dict[str, object]:
     }
 
 
-def as_text(found: list[Freshness]) -> str:
-    """A line for each partition that is not fresh, and how many are."""
+def as_text(found: list[Freshness], elsewhere: str) -> str:
+    """A line for each partition that is not fresh, how many are, and where else their values are."""
     stale = [one for one in found if not one.fresh]
     if not stale:
         return f"Everything is up to date: {len(found)} partitions."
     lines = [one.sentence for one in stale]
     lines.append(f"\n{len(found) - len(stale)} of {len(found)} partitions are up to date; `run` makes the others.")
+    if elsewhere:
+        lines.append(elsewhere)
     return printable("\n".join(lines))

@@ -77,11 +77,14 @@ def walk_and_show(
     from cherimoya_assets.cli.summary import ending
     from cherimoya_assets.cli.terminal import own_terminal
     from cherimoya_assets.instance import open_instance
+    from cherimoya_assets.renaming import kept_under_another_name
     from cherimoya_assets.walk import walk
 
     began, weights = time.perf_counter(), loci_of_chroms(lineage)
     with own_terminal() as terminal:
         print(printable(headline(lineage, weights, chroms)), file=terminal)
+        if elsewhere := kept_under_another_name(lineage):
+            print(printable(elsewhere), file=terminal)
         display = Display.on(terminal, {chrom: weights[chrom] for chrom in chroms})
         try:
             with open_instance(home) as instance:

@@ -13,6 +13,7 @@ next one, or is removed when the partition lands.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import combinations
 
 from cherimoya_assets.analysis.attribution_chunks import AttributionChunk
@@ -102,7 +103,7 @@ def forget_landed(store: AssetStore) -> list[str]:
     A landing removes them. What is there all the same was left by a kill between the two, and is of no use any more.
     """
     chunks, removed = AssetStore(store.root / FOLDER), []
-    for key, name in list(chunks.cells()):
+    for key, name in list(chunks.contents()):
         if len(key) != 3:
             continue  # not ours
         experiment, heads, chrom = key
@@ -112,6 +113,12 @@ def forget_landed(store: AssetStore) -> list[str]:
             chunks.remove(key, name)
             removed.append(str(chunks.folder(key, name)))
     return removed
+
+
+def rename_chunks(store: AssetStore, was: str, now: str) -> None:
+    """Bring the chunks of a renamed experiment along, unless it has some of its own."""
+    with suppress(FileNotFoundError, StorageError):
+        AssetStore(store.root / FOLDER).rename(was, now)
 
 
 def _subsets(heads: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -9,6 +9,7 @@ lock on the partition's folder only keeps two writers from leaving a folder behi
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -136,6 +137,20 @@ class LocalDisk:
             if MANIFEST in files:
                 found.append(Path(folder).relative_to(self.root).as_posix())
         return found
+
+    def rename(self, was: str, now: str) -> None:
+        """Move everything at a place to another, where nothing is.
+
+        Raises:
+            StorageError: something is there.
+        """
+        try:
+            os.rename(self.root / was, self.root / now)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise StorageError(f"{self.where(now)}: is in the way. Remove it, then rename again.") from error
+        _sync(self.root)
 
     def tidy(self, below: str) -> None:
         """Remove folders that have become empty at a place and below it."""

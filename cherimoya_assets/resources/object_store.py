@@ -166,6 +166,18 @@ class ObjectStore:
         # A store inside of this one has a name with a dot.
         return sorted(place for place in found if not any(part[:1] == "." for part in place.split("/")))
 
+    def rename(self, was: str, now: str) -> None:
+        """Move everything at a place to another: data are copied before manifests, and removed after them."""
+        objects = self._find(self._at(was))
+        manifests = [at for at in objects if at.endswith(f"/{MANIFEST}")]
+        data = objects.keys() - set(manifests)
+        with self._reached(writing=True):
+            fs = self.fs
+            for moving in (data, manifests):
+                _together(lambda at: fs.cp_file(at, self._at(now, at.removeprefix(f"{self._at(was)}/"))), moving)
+        self._delete(manifests)
+        self._delete(data)
+
     def tidy(self, below: str) -> None:
         """There are no folders, so none that is empty."""
 

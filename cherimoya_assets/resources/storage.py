@@ -248,11 +248,46 @@ class AssetStore:
         """When a partition was stored last, by the clock of the store; None where nothing is stored."""
         return self._backend.written(partition_place(key, partition))
 
-    def cells(self) -> Iterator[tuple[tuple[str, ...], str | None]]:
+    def contents(self) -> Iterator[tuple[tuple[str, ...], str | None]]:
         """Key and partition of everything that is stored, in the order of their places."""
         for place in self._backend.partitions(""):
             *parts, name = place.split("/")
             yield tuple(map(unquote, parts)), partition_of(name)
+
+    def verify_can_rename(self, was: str, now: str) -> None:
+        """See whether everything that is stored under one first part of a key can be moved to another.
+
+        Raises:
+            StorageError: there is nothing to move, or the other holds something that is not the same.
+        """
+        old, new = path_part(was), path_part(now)
+        moving = {place.removeprefix(old): place for place in self._backend.partitions(old)}
+        there = {place.removeprefix(new): place for place in self._backend.partitions(new)}
+        if not moving:
+            raise StorageError(
+                f"{self._backend.where(old)}: nothing is stored here. Give the name that {now} had before."
+            )
+        # Where a move was interrupted that copies, both hold the same.
+        both = moving.keys() & there.keys()
+        same = all(
+            self._backend.manifest_bytes(moving[one]) == self._backend.manifest_bytes(there[one]) for one in both
+        )
+        if there and not (same and both in (moving.keys(), there.keys())):
+            raise StorageError(
+                f"{self._backend.where(new)}: {now} already holds values of its own, which would be lost. Remove this "
+                f"folder if you do not need them, then take over those of {was}."
+            )
+
+    def rename(self, was: str, now: str) -> None:
+        """Move everything that is stored under one first part of a key to another, for which `verify_can_rename` holds.
+
+        On a disk in one step. Objects are copied, manifests last, and then removed; what is interrupted is finished by
+        the same call.
+
+        Raises:
+            StorageError: something is in the way.
+        """
+        self._backend.rename(path_part(was), path_part(now))
 
     def partitions(self, key: tuple[str, ...]) -> list[str | None]:
         """The partitions of an asset that are stored, None for the pooled content, in the order of their names."""

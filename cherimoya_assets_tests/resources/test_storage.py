@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from cherimoya_assets.errors import StorageError
 from cherimoya_assets.reports.folder import Report
+from cherimoya_assets.resources import object_store
 from cherimoya_assets.resources.local_disk import LocalDisk
 from cherimoya_assets.resources.object_store import ObjectStore
 from cherimoya_assets.resources.stamp import Stamp
@@ -117,6 +119,50 @@ def test_everything_below_a_key_is_removed_and_nothing_beside_it(store):
     store.remove_all(KEY)
     assert [store.partitions(key) for key in (KEY, below, beside)] == [[], [], ["chrI"]]
     assert not store.folder(KEY, "chrI").parent.exists()
+
+
+def test_what_is_stored_under_a_name_moves_to_another(store, temporary):
+    put(store, "one", "chrI")
+    put(store, "all", None)
+    beside = (f"{KEY[0]}2", *KEY[1:])
+    store.commit(store.stage(report("beside")), beside, None)
+    store.verify_can_rename(KEY[0], "new")
+    store.rename(KEY[0], "new")
+    moved = [store.load(("new", *KEY[1:]), partition) for partition in ("chrI", None)]
+    assert (moved, store.load(beside, None)) == ([report("one"), report("all")], report("beside"))
+    assert {key[0] for key, _ in store.contents()} == {"new", beside[0]}
+    assert store.sweep(timedelta(0)) == []
+    with pytest.raises(StorageError, match=f"{KEY[0]}: nothing is stored here"):
+        store.verify_can_rename(KEY[0], "new")
+    with pytest.raises(StorageError, match="already holds values of its own"):
+        store.verify_can_rename(beside[0], "new")
+
+
+@pytest.mark.parametrize("call", [1, 10, 11, 12, 13, 14, 15, 20])
+def test_a_move_of_objects_that_is_interrupted_loses_nothing_and_the_same_call_finishes(s3_place, monkeypatch, call):
+    store = AssetStore(s3_place)
+    put(store, "one", "chrI")
+    put(store, "two", "chrII")
+    with monkeypatch.context() as patched:
+        # One after the other: of 12 objects two are manifests, which are copied last and removed first.
+        done, together = count(1), object_store._together
+
+        def interrupted(work, items):
+            for item in items:
+                if next(done) == call:
+                    raise KeyboardInterrupt
+                together(work, [item])
+
+        patched.setattr(object_store, "_together", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.rename(KEY[0], "new")
+    there = {key[0] for key, partition in store.contents() if store.load(key, partition)}
+    assert there and (KEY[0] in there or len(store.partitions(("new", *KEY[1:]))) == 2)
+    if KEY[0] in there:
+        store.verify_can_rename(KEY[0], "new")
+        store.rename(KEY[0], "new")
+    assert [store.load(("new", *KEY[1:]), chrom) for chrom in ("chrI", "chrII")] == [report("one"), report("two")]
+    assert {key[0] for key, _ in store.contents()} == {"new"}
 
 
 def test_a_store_inside_of_a_store_is_a_store_of_its_own(store):
