@@ -28,12 +28,12 @@ def pytest_configure() -> None:
             signal.signal(number, own)
 
 
-SLOW_FIXTURES = {"narrow_run", "narrow_materialized", "tiny_run"}
-"""Whole runs: whatever waits for one is slow."""
+SLOW_FIXTURES = {"narrow_run", "narrow_materialized", "tiny_run", "bucket"}
+"""Whole runs, and a server: whatever waits for one is slow."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make quick` leaves out what stands on a whole run, beside what is marked as slow itself."""
+    """`make quick` leaves out what stands on a whole run or a server, beside what is marked as slow itself."""
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

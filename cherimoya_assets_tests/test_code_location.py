@@ -54,6 +54,7 @@ assert surroundings() == before, (before, surroundings())
 """
 
 
+@pytest.mark.slow
 def test_building_definitions_changes_nothing_in_the_process(experiment, tmp_path):
     command = [sys.executable, "-c", FRESH_PROCESS, str(experiment.source), str(tmp_path / "home")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -33,7 +33,7 @@ WAYS = {
 }
 
 # bpnet-lite has an elementwise rule for its profile head, and tangermeme says at each call that it does not add up.
-pytestmark = pytest.mark.filterwarnings("ignore:Convergence deltas are:RuntimeWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Convergence deltas are:RuntimeWarning")]
 
 
 class Remembered(dict[str, AttributionChunk]):

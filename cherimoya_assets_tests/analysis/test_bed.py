@@ -70,6 +70,7 @@ def strictly(path: Path) -> pd.DataFrame | None:
         return None
 
 
+@pytest.mark.slow
 @given(st.lists(st.one_of(PLAIN, PLAIN, ODD), max_size=6), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
 @settings(max_examples=400, deadline=None)
 @example(["#a", "chr1\t1\t2"], "\r", False)

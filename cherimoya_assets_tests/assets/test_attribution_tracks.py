@@ -11,6 +11,8 @@ import pytest
 from cherimoya_assets.assets.attribution_tracks import CONTRIBUTIONS, PATTERNS, SEQLETS, SESSION
 from cherimoya_assets_tests.assets.stored_experiment import materialize, stored_experiment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def lineage(tmp_path_factory):

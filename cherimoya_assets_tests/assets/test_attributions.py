@@ -19,6 +19,8 @@ from cherimoya_assets_tests.assets.stored_experiment import put
 from cherimoya_assets_tests.small_models import cherimoya_file
 from cherimoya_assets_tests.tiny_experiment import ATTR_WINDOW, IN_WINDOW, tiny_experiment
 
+pytestmark = pytest.mark.slow
+
 CHROM = "chrA"
 CHECKS = {"rows_match_sequences", "finite", "centred", "folds_complete", "matches_dense"}
 

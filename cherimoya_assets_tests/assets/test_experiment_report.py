@@ -19,6 +19,8 @@ from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets_tests.assets.stored_experiment import materialize, put, stored_experiment
 from cherimoya_assets_tests.reports.test_experiment_report import Page
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def lineage(tmp_path_factory):

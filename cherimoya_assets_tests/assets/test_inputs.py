@@ -16,6 +16,8 @@ from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def instance():

@@ -22,7 +22,7 @@ def s3_place(bucket):
     return f"{bucket}/{uuid.uuid4().hex}/store"
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.slow)])
 def place(request, tmp_path):
     """Where a store can be: a folder, then a URL."""
     return str(tmp_path / "store") if request.param == "disk" else request.getfixturevalue("s3_place")

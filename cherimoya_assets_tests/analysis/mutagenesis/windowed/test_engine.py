@@ -68,6 +68,7 @@ class TestFewEdits:
         assert check.nodes >= NODES[0] and max(check.dense.values()) <= FEW_EDITS
 
 
+@pytest.mark.slow
 class TestPlan:
     @pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-4])
     def test_within_the_tolerance_and_the_reported_error_is_above_the_true_one(self, tolerance, truth):
@@ -167,6 +168,7 @@ class TestWrongOutside:
         assert max(errors(found, truth).values()) < 5e-4
 
 
+@pytest.mark.slow
 class TestMemory:
     """An error of the device stands where memory ends; a CPU has none of its own."""
 

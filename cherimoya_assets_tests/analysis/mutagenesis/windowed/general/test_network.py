@@ -14,6 +14,7 @@ from cherimoya_assets_tests.analysis.mutagenesis.strong_models import strong_mod
 WIDTH = 75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["single", "double"])
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(
