@@ -86,12 +86,12 @@ class OpenedExperiment:
             InputError: the experiment has no such asset.
         """
         key = self._key(name)
-        cells = self._lineage.partitions_of(key)
-        held = [self._lineage.store.look(tuple(key.path), cell) for cell in cells]
+        partitions = self._lineage.partitions_of(key)
+        held = [self._lineage.store.look(tuple(key.path), partition) for partition in partitions]
         damage = "".join(f"; damaged: {one.damage}" for one in held if one.damage)
         stored = sum(one.manifest is not None for one in held)
-        if cells != (None,):
-            return f"{stored} of {len(cells)} chromosomes" + damage
+        if partitions != (None,):
+            return f"{stored} of {len(partitions)} chromosomes" + damage
         return ("stored" if stored else "not stored yet") + damage
 
     def __getitem__(self, asked: str | tuple[str, str]) -> Any:
@@ -111,12 +111,16 @@ class OpenedExperiment:
         """
         name, chrom = (asked, None) if isinstance(asked, str) else asked
         key = self._key(name)
-        cells = self._lineage.partitions_of(key)
+        partitions = self._lineage.partitions_of(key)
         if chrom is None:
-            values = self._load(name, key, cells)
-            return values[0] if cells == (None,) else _together(self.chroms, values)
-        if chrom not in cells:
-            has = "is one for all chromosomes" if cells == (None,) else f"has the chromosomes {', '.join(self.chroms)}"
+            values = self._load(name, key, partitions)
+            return values[0] if partitions == (None,) else _together(self.chroms, values)
+        if chrom not in partitions:
+            has = (
+                "is one for all chromosomes"
+                if partitions == (None,)
+                else f"has the chromosomes {', '.join(self.chroms)}"
+            )
             raise InputError(f"{name} {has}; there is no {chrom}.")
         return self._load(name, key, (chrom,))[0]
 
@@ -135,10 +139,10 @@ class OpenedExperiment:
         hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(self._keys)}."
         raise InputError(f"{self._lineage.name} has no asset {name!r}. {hint}")
 
-    def _load(self, name: str, key: dg.AssetKey, cells: Sequence[str | None]) -> list[Any]:
+    def _load(self, name: str, key: dg.AssetKey, partitions: Sequence[str | None]) -> list[Any]:
         store, path = self._lineage.store, tuple(key.path)
-        held = {cell: store.look(path, cell) for cell in cells}
-        if absent := [cell for cell in cells if held[cell].manifest is None and not held[cell].damage]:
+        held = {partition: store.look(path, partition) for partition in partitions}
+        if absent := [part for part, found in held.items() if found.manifest is None and not found.damage]:
             of = "" if absent == [None] else f" for {', '.join(map(str, absent))}"
             there = ", ".join(chrom for chrom in store.partitions(path) if chrom is not None)
             command = shlex.join(["run", str(self.experiment.source), "--home", str(self.home.root)])
@@ -151,7 +155,7 @@ class OpenedExperiment:
                 f"`cherimoya-assets drift {self.experiment.source}` says which are out of date.",
                 stacklevel=3,
             )
-        return [store.load(path, cell) for cell in cells]
+        return [store.load(path, partition) for partition in partitions]
 
 
 def _together(chroms: Sequence[str], values: Sequence[Any]) -> Any:

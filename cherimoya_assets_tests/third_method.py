@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cherimoya_assets.analysis import methods
-from cherimoya_assets.analysis.attribution_method import AttributionMethod, LocusEngine, Verdict
+from cherimoya_assets.analysis.attribution_method import Asked, AttributionMethod, LocusEngine, Verdict
 from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, ScoredLocus
 from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets.errors import ModelError
@@ -50,13 +50,11 @@ class _Engine:
     def __init__(self, model: SequenceModel, n_points: int) -> None:
         self.model, self.n_points = model, n_points
 
-    def each_locus(
-        self, X: np.ndarray, start: int, end: int, outputs: Sequence[str], *, group: int | None, **_: Any
-    ) -> LocusByLocus:
+    def each_locus(self, X: np.ndarray, asked: Asked, stretch: int | None = None) -> LocusByLocus:
         def loci():
             for row in range(len(X)):
-                scores = {head: self._gradients(X[row], head, group)[:, start:end] for head in outputs}
-                yield ScoredLocus(row, scores)
+                whole = {head: self._gradients(X[row], head, asked.group) for head in asked.outputs}
+                yield ScoredLocus(row, {head: scores[:, asked.start : asked.end] for head, scores in whole.items()})
 
         return LocusByLocus({"points": self.n_points}, loci())
 

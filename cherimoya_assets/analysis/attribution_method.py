@@ -29,6 +29,25 @@ class Verdict:
     seen: str
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of every sequence.
+
+    Attributes:
+        start, end: positions in the sequence, 0-based and half-open.
+        outputs: heads, of "counts" and "profile". group: the model's signal group, or None for all of them.
+    """
+
+    start: int
+    end: int
+    outputs: tuple[str, ...]
+    group: int | None
+
+    def shape(self, n: int) -> tuple[int, int, int]:
+        """Of one head's scores of `n` sequences."""
+        return n, 4, self.end - self.start
+
+
 class LocusEngine(Protocol):
     """A method and a model, ready for sequences.
 
@@ -42,17 +61,8 @@ class LocusEngine(Protocol):
     version: int
     alone: bool
 
-    def each_locus(
-        self,
-        X: NDArray[np.int8],
-        start: int,
-        end: int,
-        outputs: Sequence[str],
-        *,
-        group: int | None,
-        stretch: int | None = None,
-    ) -> LocusByLocus:
-        """Hypothetical attributions of `[start, end)` of sequences (n, 4, L), handed over while they are computed.
+    def each_locus(self, X: NDArray[np.int8], asked: Asked, stretch: int | None = None) -> LocusByLocus:
+        """Hypothetical attributions of sequences (n, 4, L), handed over while they are computed.
 
         With `stretch`, no locus is begun before the stretch of so many before it is done.
         """
@@ -145,6 +155,5 @@ class AttributionMethod(Section, ABC):
         """
         self.check(model, outputs, group, dtype)
         engine = self.engine(model, length=X.shape[2], batch_size=batch_size, dtype=dtype, device=device)
-        return collect(
-            engine.each_locus(X, start, end, outputs, group=group), (len(X), 4, end - start), outputs, progress
-        )
+        asked = Asked(start, end, tuple(outputs), group)
+        return collect(engine.each_locus(X, asked), asked.shape(len(X)), outputs, progress)

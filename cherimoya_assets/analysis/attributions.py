@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,7 @@ from cherimoya_assets.analysis.attribution_chunks import (
     computed_on,
     fingerprints,
 )
-from cherimoya_assets.analysis.attribution_method import AttributionMethod, LocusEngine
+from cherimoya_assets.analysis.attribution_method import Asked, AttributionMethod, LocusEngine
 from cherimoya_assets.analysis.one_hot import SequenceBlock
 from cherimoya_assets.analysis.sequence_model import SequenceModel
 from cherimoya_assets.errors import ModelError
@@ -130,15 +130,8 @@ def attribute(
         model.check_dtype(dtype)
         method.check(model, outputs, group, dtype)
     start = length // 2 - attr_window // 2
-    end = start + attr_window
-    decisive = {
-        "algorithm": method.name,
-        **method.decisive,
-        "span": [start, end],
-        "heads": list(outputs),
-        "group": group,
-        "dtype": dtype,
-    }
+    asked = Asked(start, start + attr_window, tuple(outputs), group)
+    decisive = {"algorithm": method.name, **method.decisive, **asdict(asked), "dtype": dtype}
     engines = {
         fold: method.engine(model, length=length, batch_size=batch_size, dtype=dtype, device=device)
         for fold, model in models.items()
@@ -146,13 +139,13 @@ def attribute(
     found: dict[str, ModelScores] = {}
     for fold, model in models.items():
         names = [] if chunks is None else _fingerprints(model, engines[fold], block.one_hot, decisive, device)
-        found[fold] = ModelScores(names, outputs, (n, 4, attr_window), chunks)
+        found[fold] = ModelScores(names, outputs, asked.shape(n), chunks)
     there = [n - len(scores.missing) for scores in found.values()]
     if resumed is not None and sum(there):
         of_chunks = len(models) * len(chunk_rows(n))
         resumed(Resumed(sum(scores.resumed for scores in found.values()), of_chunks, sum(there), len(models) * n))
     # float64, so that the mean depends on the folds and not on the order in which they are added.
-    sums = {head: np.zeros((n, 4, attr_window), dtype=np.float64) for head in outputs}
+    sums = {head: np.zeros(asked.shape(n), dtype=np.float64) for head in outputs}
     folds: dict[str, dict[str, Any]] = {}
     done = sum(there)
     for fold in sorted(models):
@@ -160,7 +153,7 @@ def attribute(
         X = block.one_hot if len(scores.missing) == n else block.one_hot[scores.missing]
         # Missing chunks are whole, but for the last. What is not kept need not wait for anything.
         stretch = len(chunk_rows(n)[0]) if chunks is not None and n else None
-        work = engines[fold].each_locus(X, start, end, tuple(outputs), group=group, stretch=stretch)
+        work = engines[fold].each_locus(X, asked, stretch)
         for _ in scores.fill(work):
             done += 1
             if progress is not None:
@@ -169,7 +162,7 @@ def attribute(
         for head in outputs:
             sums[head] += scores.scores[head]
     kept = block.kept
-    one_hot = np.ascontiguousarray(block.one_hot[:, :, start:end])
+    one_hot = np.ascontiguousarray(block.one_hot[:, :, start : asked.end])
     locus_id = kept["locus_id"].to_numpy(dtype=np.str_)
     window_start = kept["window_start"].to_numpy(dtype=np.int64) + start
     blocks = {

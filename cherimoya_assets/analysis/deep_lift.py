@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cherimoya_assets.analysis.attribution_method import AttributionMethod
+from cherimoya_assets.analysis.attribution_method import Asked, AttributionMethod
 from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, ScoredLocus
 from cherimoya_assets.analysis.memory import Batch
 from cherimoya_assets.errors import ModelError
@@ -82,16 +82,7 @@ class DeepLiftEngine:
     def __init__(self, method: DeepLiftShap, model: SequenceModel, batch: Batch, dtype: str, device: str) -> None:
         self.method, self.model, self.batch, self.dtype, self.device = method, model, batch, dtype, device
 
-    def each_locus(
-        self,
-        X: NDArray[np.int8],
-        start: int,
-        end: int,
-        outputs: Sequence[str],
-        *,
-        group: int | None,
-        stretch: int | None = None,
-    ) -> LocusByLocus:
+    def each_locus(self, X: NDArray[np.int8], asked: Asked, stretch: int | None = None) -> LocusByLocus:
         """See `LocusEngine`. One locus follows the other, whatever `stretch` is.
 
         Raises:
@@ -106,8 +97,8 @@ class DeepLiftEngine:
         }
         paths: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
         with self.model.numerics():
-            for head in outputs:
-                paths[head], fast = self._paths(head, group)
+            for head in asked.outputs:
+                paths[head], fast = self._paths(head, asked.group)
                 if fast is not None and sequences:
                     facts |= _agreement(self.model, fast(sequences[0]), paths[head](sequences[0]))
                     paths[head] = fast
@@ -115,8 +106,8 @@ class DeepLiftEngine:
         def loci() -> Generator[ScoredLocus, None, None]:
             for row, sequence in enumerate(sequences):
                 with self.model.numerics():
-                    scores = {head: paths[head](sequence)[0, :, start:end].float().numpy() for head in outputs}
-                yield ScoredLocus(row, scores)
+                    whole = {head: path(sequence)[0].float().numpy() for head, path in paths.items()}
+                yield ScoredLocus(row, {head: scores[:, asked.start : asked.end] for head, scores in whole.items()})
 
         return LocusByLocus(facts, loci())
 

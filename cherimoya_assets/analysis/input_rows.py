@@ -47,10 +47,10 @@ def rows_changed(before: str, after: str, cache: Path) -> str:
         return ""
     ours, theirs = (Counter(map(tuple, rows.tolist())) for rows in (old, new))
     added, removed = (theirs - ours).total(), (ours - theirs).total()
-    told = [f"{added:,} {_rows(added)} added"] if added else []
+    words = [f"{added:,} {_rows(added)} added"] if added else []
     if removed:
-        told.append(f"{removed:,} removed" if added else f"{removed:,} {_rows(removed)} removed")
-    return ", ".join(told)
+        words.append(f"{removed:,} removed" if added else f"{removed:,} {_rows(removed)} removed")
+    return ", ".join(words)
 
 
 def _rows(n: int) -> str:

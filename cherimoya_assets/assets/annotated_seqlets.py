@@ -12,10 +12,10 @@ def annotated_seqlets(making: Making, seqlets: SeqletTable) -> Landing:
     motifs, n_jobs = read_motifs(lineage.motif_database), making.experiment.annotation.n_jobs
     annotated = annotate_seqlets(seqlets, lineage.genome, motifs, **making.parameters, n_jobs=n_jobs)
     same = all(list(annotated.table[name]) == list(seqlets.table[name]) for name in ("locus_id", "start"))
-    told = f"{len(annotated.table)} rows for {len(seqlets.table)} seqlets"
+    words = f"{len(annotated.table)} rows for {len(seqlets.table)} seqlets"
     return Landing(
         annotated,
-        checks=[making.check("rows_match_seqlets", same, told)],
+        checks=[making.check("rows_match_seqlets", same, words)],
         metadata={
             "dagster/partition_row_count": len(annotated.table),
             "motifs_seen": int(annotated.table["motif"].nunique()),

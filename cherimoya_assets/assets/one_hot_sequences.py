@@ -25,10 +25,13 @@ def one_hot_sequences_(making: Making) -> Landing:
         and sum(counts.values()) == len(loci)
         and counts[KEPT] == len(block.one_hot)
     )
-    told = f"{len(loci)} loci = " + " + ".join(f"{n} {status}" for status, n in counts.items())
+    seen = f"{len(loci)} loci = " + " + ".join(f"{n} {status}" for status, n in counts.items())
     return Landing(
         block,
-        checks=[matches_genome(key, block, lineage.genome), making.check("every_locus_accounted_for", accounted, told)],
+        checks=[
+            matches_genome(key, block, lineage.genome),
+            making.check("every_locus_accounted_for", accounted, seen),
+        ],
         metadata={
             "dagster/partition_row_count": counts[KEPT],
             "loci": len(block.loci),

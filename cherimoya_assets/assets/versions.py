@@ -106,10 +106,10 @@ class Versions:
 
     def held(self, key: dg.AssetKey, partition: str | None) -> Held:
         """The same, with what is damaged."""
-        cell = (key, partition)
-        if cell not in self._stored:
-            self._stored[cell] = self.lineage.store.look(tuple(key.path), partition)
-        return self._stored[cell]
+        place = (key, partition)
+        if place not in self._stored:
+            self._stored[place] = self.lineage.store.look(tuple(key.path), partition)
+        return self._stored[place]
 
     def by_chromosome(self, key: dg.AssetKey) -> Mapping[str, str] | None:
         """The versions of an input that has one for each chromosome; None for one that is a whole.

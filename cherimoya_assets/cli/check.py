@@ -46,14 +46,14 @@ def facts(lineage: ExperimentLineage, device: str) -> list[tuple[str, str]]:
         f"{file.path.name} ({file.kind}{f', fold {fold}' if len(experiment.model) > 1 else ''})"
         for fold, file in experiment.model.items()
     ]
-    told: list[str] = []
-    resolve_device(device or experiment.device, told.append)
+    words: list[str] = []
+    resolve_device(device or experiment.device, words.append)
     lines = [
         *loci_facts(lineage),
         ("model", ", ".join(models)),
         ("heads", ", ".join(lineage.heads)),
         ("attribution", f"{experiment.algorithm}, the middle {experiment.attr_window} of {experiment.in_window} bp"),
-        ("device", told[-1] if told else "cpu"),
+        ("device", words[-1] if words else "cpu"),
     ]
     if lineage.motif_file is not None:
         lines.append(("motifs", f"{len(read_motifs(lineage.motif_file)):,} in {lineage.motif_file.name}"))

@@ -113,7 +113,7 @@ def _step(section: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     """One step's parameters; what its file leaves out is as in cherimoya where our default is another."""
     values = _present(raw, STEPS[section])
     if section == "marginalize":
-        # cherimoya takes the first loci of the file unless it is told to shuffle, and all of them for a null.
+        # cherimoya takes the first loci of the file unless it is asked to shuffle, and all of them for a null.
         values.setdefault("shuffle", False)
         if "n_loci" in raw and raw["n_loci"] is None:
             values["n_loci"] = EVERY

@@ -7,7 +7,6 @@ looking at the files (`preflight.py`). Names and defaults are those of cherimoya
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -33,8 +32,7 @@ Head = Literal["counts", "profile"]
 
 Probability = Annotated[float, Field(gt=0, le=1)]
 
-CRON = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-"""Lowest and highest minute, hour, day of the month, month, day of the week (0 and 7 are Sunday)."""
+LONGEST_CRON = 100
 
 M = TypeVar("M", bound=AttributionMethod)
 
@@ -79,29 +77,14 @@ def _one_of(known: Collection[str]) -> Callable[[str], str]:
 
 
 def _cron_schedule(value: str) -> str:
-    fields = value.split()
-    if len(fields) != len(CRON) or not all(
-        _is_cron_field(text, *limits) for text, limits in zip(fields, CRON, strict=True)
-    ):
+    from dagster._utils.schedules import is_valid_cron_string
+
+    if len(value) > LONGEST_CRON or not is_valid_cron_string(value):
         raise ValueError(
             f"{value!r} is not a cron schedule: minute, hour, day of the month, month and day of the week, "
-            "as in `0 3 * * 0`, Sundays at 3"
+            "as in `0 3 * * 0`, Sundays at 3, or `@weekly`"
         )
     return value
-
-
-def _is_cron_field(text: str, lowest: int, highest: int) -> bool:
-    """Whether every part of `1,10-20/2,*/5` is within the limits."""
-    for part in text.split(","):
-        found = re.fullmatch(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/(\d{1,2}))?", part)
-        if found is None:
-            return False
-        numbers = [int(number) for number in found.groups()[:2] if number is not None]
-        if not all(lowest <= number <= highest for number in numbers) or numbers != sorted(numbers):
-            return False
-        if found[3] is not None and not 1 <= int(found[3]) <= highest:
-            return False
-    return True
 
 
 class ModelFile(Section):

@@ -128,8 +128,8 @@ class _Head:
 
     def absent(self, key: dg.AssetKey) -> list[str]:
         """The chromosomes (or "all chromosomes") that are not stored of an asset."""
-        cells = self.lineage.partitions_of(key)
-        return [cell or "all chromosomes" for cell in cells if self._manifest(key, cell) is None]
+        partitions = self.lineage.partitions_of(key)
+        return [partition or "all chromosomes" for partition in partitions if self._manifest(key, partition) is None]
 
     def description(self, items: Sequence[_Item], hashes: Mapping[str, str]) -> dict[str, Any]:
         """What the record says about each file: its hash, the data versions that it is made of, and their stamps.
@@ -139,9 +139,9 @@ class _Head:
         keys = dict.fromkeys(key for item in items for key in item.assets)
         found = {
             key.to_user_string(): {
-                cell or "all": manifest
-                for cell in (None, *self.lineage.chroms)
-                if (manifest := self._manifest(key, cell)) is not None
+                partition or "all": manifest
+                for partition in (None, *self.lineage.chroms)
+                if (manifest := self._manifest(key, partition)) is not None
             }
             for key in keys
         }
@@ -154,12 +154,12 @@ class _Head:
             "cherimoya_assets": version(),
             "sha256": dict(hashes),
             "assets": {
-                name: {asset: {cell: manifest.version for cell, manifest in found[asset].items()} for asset in assets}
+                name: {asset: {part: manifest.version for part, manifest in found[asset].items()} for asset in assets}
                 for name, assets in names.items()
             },
             "stamps": {
-                asset: {cell: manifest.stamp.recorded for cell, manifest in cells.items()}
-                for asset, cells in found.items()
+                asset: {partition: manifest.stamp.recorded for partition, manifest in partitions.items()}
+                for asset, partitions in found.items()
             },
         }
 

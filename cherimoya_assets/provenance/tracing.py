@@ -179,11 +179,10 @@ def _exported(place: Path) -> _Sidecar:
         for name in hashes:
             item = name if name in record["assets"] else name.partition("/")[0]
             origins[name] = tuple(
-                Origin(
-                    asset, None if cell == "all" else cell, str(version), Stamp.read(stamps.get(asset, {}).get(cell))
-                )
-                for asset, cells in record["assets"].get(item, {}).items()
-                for cell, version in cells.items()
+                Origin(asset, None if part == "all" else part, str(version), Stamp.read(recorded.get(part)))
+                for asset, parts in record["assets"].get(item, {}).items()
+                for recorded in (stamps.get(asset, {}),)
+                for part, version in parts.items()
             )
         words = ["export", record["experiment_file"], "--home", record["home"], "--to", str(place.parent)]
         command = shlex.join(["cherimoya-assets", *words, "--head", record["head"]])

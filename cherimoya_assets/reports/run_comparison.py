@@ -78,11 +78,11 @@ def comparison_markdown(difference: RunDifference) -> str:
                 names = [f"{name} ({n} seqlets)" if name else "–" for name, n in _both(row)]
                 rows.append((f"{head} pattern {change}", *names))
         for row in rows_of(found.attributions):
-            told = f"correlation {correlation(row.pearson)} over {count(row.loci)} loci"
-            rows.append((f"{head} attributions of {row.chrom}", f"{count(row.loci + row.loci_before)} loci", told))
+            words = f"correlation {correlation(row.pearson)} over {count(row.loci)} loci"
+            rows.append((f"{head} attributions of {row.chrom}", f"{count(row.loci + row.loci_before)} loci", words))
         for row in rows_of(found.seqlets):
-            told = f"{count(row.after)} ({count(row.gained)} gained, {count(row.lost)} lost)"
-            rows.append((f"{head} seqlets of {row.chrom}", count(row.before), told))
+            words = f"{count(row.after)} ({count(row.gained)} gained, {count(row.lost)} lost)"
+            rows.append((f"{head} seqlets of {row.chrom}", count(row.before), words))
     top, rule, *rest = rows
     lines = [top, rule, *([markdown_text(cell) for cell in row] for row in rest)]
     return f"{markdown_text(sentence(difference))}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -122,14 +122,14 @@ def sentence(difference: RunDifference) -> str:
         for title, table in _causes(difference)
         if (n := len(table))
     ]
-    told = []
+    words = []
     for head, found in difference.heads.items():
         numbers = [f"{n} {change}" for change in (GAINED, LOST, CHANGED) if (n := _patterns(found, change))]
-        told.append(f"{head} patterns: {', '.join(numbers) or 'the same'}")
+        words.append(f"{head} patterns: {', '.join(numbers) or 'the same'}")
         gained, lost = int(found.seqlets["gained"].sum()), int(found.seqlets["lost"].sum())
-        told.append(f"{head} seqlets: {count(gained)} gained, {count(lost)} lost")
+        words.append(f"{head} seqlets: {count(gained)} gained, {count(lost)} lost")
     changed = f"Changed: {', '.join(causes)}." if causes else "Inputs, parameters and software are the same."
-    return f"{changed} {_capital('; '.join(told))}." if told else changed
+    return f"{changed} {_capital('; '.join(words))}." if words else changed
 
 
 def correlation(value: float) -> str:

@@ -35,7 +35,7 @@ class StoredChunks:
         experiment, chrom: whose chunks they are.
         heads: those that are computed together. all_heads: those of the experiment.
         code_version: of the asset. It is a part of what a chunk is kept under.
-        log: told of a damaged chunk.
+        log: hears of a damaged chunk.
     """
 
     def __init__(

@@ -47,18 +47,18 @@ class GPUResource(dg.ConfigurableResource[None]):
             DeviceError: a GPU was asked for that is not there. Nothing has been computed then.
         """
         requested = self.device or requested
-        told: list[str] = []
-        chosen = resolve_device(requested, told.append)
+        words: list[str] = []
+        chosen = resolve_device(requested, words.append)
         if chosen == "cpu":
-            for sentence in told:
+            for sentence in words:
                 log(sentence)
             yield chosen
             return
         wanted = [chosen] if ":" in requested else [f"cuda:{index}" for index in range(_gpu_count())]
         with lease([physical_device(device) for device in wanted], self._run, log) as index:
             if wanted[index] != chosen:
-                told = [f"device {requested} took {_describe(wanted[index])}: others before it are in use"]
-            for sentence in told:
+                words = [f"device {requested} took {_describe(wanted[index])}: others before it are in use"]
+            for sentence in words:
                 log(sentence)
             try:
                 yield wanted[index]

@@ -57,7 +57,7 @@ class Holder:
 def lease(devices: Sequence[str], run: str, log: Callable[[str], None], folder: str | None = None) -> Iterator[int]:
     """One of the devices, ours alone until the block ends; yields its place in `devices`.
 
-    Waits in turn for the first that becomes free. `run` is for those who wait for us; `log` is told who holds what we
+    Waits in turn for the first that becomes free. `run` is for those who wait for us; `log` hears who holds what we
     wait for, and how long it took. `folder` is `leases_folder()` unless given.
 
     Raises:
@@ -100,23 +100,23 @@ def leases_folder() -> str:
 def _wait(place: int, devices: Sequence[str], log: Callable[[str], None]) -> tuple[int, int]:
     """The first wanted device that is free and not an older ticket's, and the lock on it."""
     names = [quote(device, safe="") + LEASE for device in devices]
-    began, told = time.monotonic(), float("-inf")
+    began, heard = time.monotonic(), float("-inf")
     with _ticket(place, names) as ticket:
         while True:
             claimed = _wanted_before(place, ticket)
             for index, name in enumerate(names):
                 if name not in claimed and (lock := _try(place, name)) is not None:
                     waited = time.monotonic() - began
-                    if told >= 0:
+                    if heard >= 0:
                         log(f"waited {waited:.0f} s for device {devices[index]}")
                     return index, lock
-            if time.monotonic() - told >= TELL_EVERY_S:
-                told = time.monotonic()
+            if time.monotonic() - heard >= TELL_EVERY_S:
+                heard = time.monotonic()
                 held = [
                     f"{device} is held by {_holder(place, name) or 'nobody, and others wait for it'}"
                     for device, name in zip(devices, names, strict=True)
                 ]
-                log(f"{WAITING} since {told - began:.0f} s: {'; '.join(held)}")
+                log(f"{WAITING} since {heard - began:.0f} s: {'; '.join(held)}")
             time.sleep(POLL_S)
 
 

@@ -1,7 +1,7 @@
 """Launches runs as Dagster does by default, and knows whether their processes live.
 
 What belongs here: that. What does not: starting them faster (`warm_launcher.py`, which `dagster.yaml` of a new home
-names) and how a dead run is told from a living one (`run_process.py`).
+names) and how a dead run is distinguished from a living one (`run_process.py`).
 
 Dagster's default launcher cannot say what became of a run worker once its code server is gone: after a crash of
 everything such a run stays STARTED for ever. With this one Dagster's own run monitoring ends it, and run retries make

@@ -4,7 +4,7 @@ What belongs here: the tag that names the process, and reading it. What does not
 (`reaping.py`, `launcher.py`).
 
 A process is named `host:pid:start@boot`. The start (clock ticks since the machine booted) tells it from a later process
-with its number, and the boot from one before; neither hangs on a clock that somebody may set. Who executes a run itself
+with its number, and the boot from one before; neither depends on a clock that can be set. Who executes a run itself
 tags it with its own name. Who launches it into another process tags it with `host:0:launched@boot` first and with the
 name of that process as soon as it is known; should the launcher die in between, the first line that the run worker
 wrote into the run's own log still says its number.

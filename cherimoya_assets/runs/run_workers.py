@@ -118,7 +118,7 @@ class RunWorkers:
                 try:
                     running.pop(answer["ended"])(answer["code"])
                 except Exception:
-                    # Whoever is told of one worker must not keep the others from starting.
+                    # Whoever hears of one worker must not keep the others from starting.
                     LOG.exception("the end of a run worker could not be recorded")
         code = process.wait()
         with self._lock:

@@ -1,7 +1,7 @@
 """Launches runs by forking them from a process that has everything imported already.
 
 What belongs here: a `LocalRunLauncher` that needs no code server to start a run. What does not: the processes
-(`run_workers.py`), and how a dead run is told from a living one (`run_process.py`).
+(`run_workers.py`), and how a dead run is distinguished from a living one (`run_process.py`).
 
 Dagster starts a new Python for every run, which imports PyTorch and the rest for five seconds of a core's time before
 the first base is read. With hundreds of short runs (12 experiments of 24 chromosomes) that is most of what a machine

@@ -82,15 +82,15 @@ def test_a_missing_fold_fails_before_anything_is_computed(lineage, monkeypatch):
 
 
 def test_one_head_alone_is_computed_and_stored_alone(lineage, monkeypatch):
-    asked, each_locus = [], CherimoyaEngine.each_locus
+    heads, each_locus = [], CherimoyaEngine.each_locus
 
-    def listening(engine, X, start, end, outputs, **arguments):
-        asked.append(outputs)
-        return each_locus(engine, X, start, end, outputs, **arguments)
+    def listening(engine, X, asked, stretch):
+        heads.append(asked.outputs)
+        return each_locus(engine, X, asked, stretch)
 
     monkeypatch.setattr(CherimoyaEngine, "each_locus", listening)
     materialize(lineage, "profile")
-    assert asked == [("profile",), ("profile",)]
+    assert heads == [("profile",), ("profile",)]
     assert (stored(lineage, "counts"), stored(lineage, "profile")) == (False, True)
 
 

@@ -234,6 +234,8 @@ def test_a_folder_without_experiments_is_one_sentence(tmp_path):
         ("cron: 0 3 * * 0", "cron", "0 3 * * 0", False),
         ({"cron": "*/5 0-6/2 1,15 * 7"}, "cron", "*/5 0-6/2 1,15 * 7", False),
         ({"cron": "0 3 * * 0", "force": True}, "cron", "0 3 * * 0", True),
+        ({"cron": "@weekly"}, "cron", "@weekly", False),
+        ("cron: 0 3 * * SUN", "cron", "0 3 * * SUN", False),
     ],
 )
 def test_automation_is_a_word_or_a_schedule(tmp_path, value, mode, cron, force):
@@ -251,7 +253,8 @@ def test_automation_is_a_word_or_a_schedule(tmp_path, value, mode, cron, force):
         ("always", "`automation.mode`: Input should be 'manual', 'eager' or 'cron', found 'always'"),
         ({"cron": "0 3 * *"}, "'0 3 * *' is not a cron schedule"),
         ({"cron": "61 3 * * 0"}, "'61 3 * * 0' is not a cron schedule"),
-        ({"cron": "0 7-6 * * 0"}, "is not a cron schedule"),
+        ({"cron": "0 3 31 2 *"}, "is not a cron schedule"),
+        ({"cron": "@reboot"}, "is not a cron schedule"),
         ("cron:", "'' is not a cron schedule"),
         ("cron", "as in `{cron: "),
         ({"mode": "eager", "force": True}, "as in `{cron: "),

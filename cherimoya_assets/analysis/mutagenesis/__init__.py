@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.attribution_method import Asked
 from cherimoya_assets.analysis.locus_by_locus import collect
 from cherimoya_assets.analysis.mutagenesis.edits import EditedPredictions, LocalEdit
 from cherimoya_assets.analysis.mutagenesis.engines import TOLERANCE, Engine, engine_for
@@ -72,8 +73,8 @@ def saturation_mutagenesis(
     engine = engine_for(
         model, length=X.shape[2], tolerance=tolerance, batch_size=batch_size, dtype=dtype, device=device
     )
-    work = engine.each_locus(X, start, end, outputs, group=group)
-    scores, report = collect(work, (len(X), 4, end - start), outputs, progress)
+    asked = Asked(start, end, tuple(outputs), group)
+    scores, report = collect(engine.each_locus(X, asked), asked.shape(len(X)), outputs, progress)
     return MutagenesisResult(scores, report.pop("engine"), report)
 
 

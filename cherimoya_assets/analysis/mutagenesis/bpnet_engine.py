@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.attribution_method import Asked
 from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, ScoredLocus
 from cherimoya_assets.analysis.mutagenesis.convolutional.network import Network
 from cherimoya_assets.analysis.mutagenesis.convolutional.network import Sequence as SequenceAtWork
@@ -33,23 +34,13 @@ class BPNetEngine:
     def __init__(self, networks: list[torch.nn.Module]) -> None:
         self.network = Network(networks)
 
-    def each_locus(
-        self,
-        X: NDArray[np.int8],
-        start: int,
-        end: int,
-        outputs: Sequence[str],
-        *,
-        group: int | None,
-        stretch: int | None = None,
-    ) -> LocusByLocus:
+    def each_locus(self, X: NDArray[np.int8], asked: Asked, stretch: int | None = None) -> LocusByLocus:
         """See `engines.Engine`."""
 
         def attribute(row: int) -> ScoredLocus:
-            substitutions = Substitutions(X[row], start, end)
-            swept = SequenceAtWork(self.network, X[row]).sweep(edit_table(X[row], substitutions.edits), outputs)
-            scores = {head: substitutions.hypothetical(swept.scores[head]).astype(np.float32) for head in outputs}
-            return ScoredLocus(row, scores)
+            substitutions = Substitutions(X[row], asked.start, asked.end)
+            swept = SequenceAtWork(self.network, X[row]).sweep(edit_table(X[row], substitutions.edits), asked.outputs)
+            return ScoredLocus(row, substitutions.scores(swept.scores))
 
         def loci() -> Generator[ScoredLocus, None, None]:
             for _, locus in each_alone(attribute, len(X), "cpu", stretch):
@@ -61,8 +52,6 @@ class BPNetEngine:
         """See `engines.Engine`."""
         sequence = SequenceAtWork(self.network, X)
         swept = sequence.sweep(edit_table(X, edits), ("counts", "profile"), keep_logits=True)
-        if swept.logits is None or swept.log_counts is None:
-            raise AssertionError("both heads were asked for")
         return EditedPredictions.of_changes(
             sequence.logits, sequence.log_counts, swept.logits, swept.log_counts, {"engine": self.name}
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.attribution_method import Asked
 from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, ScoredLocus
 from cherimoya_assets.analysis.memory import Batch
 from cherimoya_assets.analysis.mutagenesis.edits import EditedPredictions, LocalEdit, Substitutions
@@ -45,43 +46,33 @@ class CherimoyaEngine:
         self.batch = Batch(batch_size or edits_at_once(model.module, length, device))
         self.kernels = kernels_for(model.module, device, self.batch)
 
-    def each_locus(
-        self,
-        X: NDArray[np.int8],
-        start: int,
-        end: int,
-        outputs: Sequence[str],
-        *,
-        group: int | None,
-        stretch: int | None = None,
-    ) -> LocusByLocus:
+    def each_locus(self, X: NDArray[np.int8], asked: Asked, stretch: int | None = None) -> LocusByLocus:
         """See `engines.Engine`."""
 
         def attribute(row: int) -> ScoredLocus:
-            substitutions = Substitutions(X[row], start, end)
+            substitutions = Substitutions(X[row], asked.start, asked.end)
             effects = edit_effects(
                 self.kernels,
                 X[row],
                 substitutions.edits,
-                outputs,
-                group=group,
+                asked.outputs,
+                group=asked.group,
                 tolerance=self.tolerance,
                 norm=lambda values: float(np.linalg.norm(substitutions.hypothetical(values))),
             )
-            scores = {head: substitutions.hypothetical(effects.scores[head]).astype(np.float32) for head in outputs}
-            return ScoredLocus(row, scores, asdict(effects.check))
+            return ScoredLocus(row, substitutions.scores(effects.scores), asdict(effects.check))
 
         def loci() -> Generator[ScoredLocus, None, None]:
-            if end <= start:
+            if asked.end <= asked.start:
                 nothing = np.zeros((4, 0), dtype=np.float32)
-                yield from (ScoredLocus(row, dict.fromkeys(outputs, nothing)) for row in range(len(X)))
+                yield from (ScoredLocus(row, dict.fromkeys(asked.outputs, nothing)) for row in range(len(X)))
                 return
             with full_precision():
                 for _, locus in each_alone(attribute, len(X), self.device, stretch):
                     yield locus
 
         def summarize(checks: Mapping[int, Mapping[str, Any]]) -> Mapping[str, Any]:
-            return summary({row: Check(**check) for row, check in checks.items()}, outputs, self.tolerance)
+            return summary({row: Check(**check) for row, check in checks.items()}, asked.outputs, self.tolerance)
 
         return LocusByLocus({"engine": self.name, "batch_size": self.batch.size}, loci(), summarize)
 
@@ -94,8 +85,6 @@ class CherimoyaEngine:
             )
         check = effects.check
         report = {"engine": self.name, "error": max(check.errors.values()), "dense": max(check.dense.values())}
-        if effects.logit_changes is None or effects.log_count_changes is None:
-            raise AssertionError("both heads were asked for")
         return EditedPredictions.of_changes(
             effects.logits, effects.log_counts, effects.logit_changes, effects.log_count_changes, report
         )

@@ -5,7 +5,7 @@ What lives here: what an edit is, and what is predicted then. What must not: how
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,12 @@ class EditedPredictions:
         cls,
         logits: NDArray[Any],
         log_counts: NDArray[Any],
-        logit_changes: NDArray[Any],
-        log_count_changes: NDArray[Any],
+        logit_changes: NDArray[Any] | None,
+        log_count_changes: NDArray[Any] | None,
         report: dict[str, Any],
     ) -> EditedPredictions:
-        """Of the unedited sequence's predictions, and of what edits change of them."""
+        """Of the unedited sequence's predictions, and of what edits change of both heads."""
+        assert logit_changes is not None and log_count_changes is not None
         first, second = logits.astype(np.float64)[None], log_counts.astype(np.float64)[None]
         return cls(
             np.concatenate([first, first + logit_changes]), np.concatenate([second, second + log_count_changes]), report
@@ -73,6 +74,10 @@ class Substitutions:
         table[self._bases, self._positions] = effects
         centred: NDArray[np.float64] = table - table.mean(axis=0)
         return centred
+
+    def scores(self, effects: Mapping[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float32]]:
+        """`hypothetical` of every head."""
+        return {head: self.hypothetical(values).astype(np.float32) for head, values in effects.items()}
 
 
 def edited(X: NDArray[np.int8], edits: Sequence[LocalEdit]) -> NDArray[np.int8]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cherimoya_assets.analysis.attribution_method import Asked
 from cherimoya_assets.analysis.locus_by_locus import LocusByLocus, ScoredLocus
 from cherimoya_assets.analysis.memory import Batch
 from cherimoya_assets.analysis.mutagenesis.edits import EditedPredictions, LocalEdit, edited
@@ -32,16 +33,7 @@ class TangermemeEngine:
         self.model, self.dtype, self.device = model, dtype, device
         self.batch = Batch(model.batch_size(length, device) if batch_size is None else batch_size)
 
-    def each_locus(
-        self,
-        X: NDArray[np.int8],
-        start: int,
-        end: int,
-        outputs: Sequence[str],
-        *,
-        group: int | None,
-        stretch: int | None = None,
-    ) -> LocusByLocus:
+    def each_locus(self, X: NDArray[np.int8], asked: Asked, stretch: int | None = None) -> LocusByLocus:
         """See `engines.Engine`. One locus follows the other, whatever `stretch` is.
 
         Loci are given to tangermeme one at a time: kernels round differently for batches of different shape, and a
@@ -52,14 +44,14 @@ class TangermemeEngine:
         import torch
         from tangermeme.saturation_mutagenesis import saturation_mutagenesis
 
-        wrapper = self.model.score_wrapper(outputs, group)
+        wrapper = self.model.score_wrapper(asked.outputs, asked.group)
 
         def predicted(row: int, size: int) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
             y0, y_hat = saturation_mutagenesis(
                 wrapper,
                 torch.from_numpy(X[row : row + 1]),
-                start=start,
-                end=end,
+                start=asked.start,
+                end=asked.end,
                 batch_size=size,
                 raw_outputs=True,
                 dtype=self.dtype,
@@ -73,7 +65,8 @@ class TangermemeEngine:
                 with self.model.numerics():
                     y0, y_hat = self.batch.run(partial(predicted, row), self.device)
                     effects = [centred_effects(before, after) for before, after in zip(y0, y_hat, strict=True)]
-                yield ScoredLocus(row, {head: effect.numpy() for head, effect in zip(outputs, effects, strict=True)})
+                scores = (effect.numpy() for effect in effects)
+                yield ScoredLocus(row, dict(zip(asked.outputs, scores, strict=True)))
 
         return LocusByLocus({"engine": self.name, "batch_size": self.batch.size}, loci())
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cherimoya_assets.analysis.attribution_method import Asked
 from cherimoya_assets.analysis.locus_by_locus import collect
 from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import TangermemeEngine
@@ -33,7 +34,7 @@ def sequences(n: int, seed: int = 0) -> np.ndarray:
 
 def scores(model, X, heads=HEADS, group=0, batch_size=None, dtype="float32", progress=None, span=(START, END)):
     engine = TangermemeEngine(model, length=IN_WINDOW, batch_size=batch_size, dtype=dtype, device="cpu")
-    work = engine.each_locus(X, *span, heads, group=group)
+    work = engine.each_locus(X, Asked(*span, tuple(heads), group))
     return collect(work, (len(X), 4, span[1] - span[0]), heads, progress)[0]
 
 

@@ -184,7 +184,7 @@ class _Plan:
         return _Windowed(_Rows(self.count).put(np.arange(self.count), swept), swept.shifts, scales)
 
     def _pilot(self) -> NDArray[np.int64]:
-        """The edits at every eighth place; of few places every so manieth edit, some four for each node."""
+        """The edits at every eighth place; where there are few, evenly spaced edits, about four for each node."""
         places = np.unique(self.edits.starts)
         if len(places) < 2 * PILOT_EVERY:
             return np.arange(0, self.count, max(1, min(PILOT_EVERY, self.count // (4 * NODES[-1]))))
