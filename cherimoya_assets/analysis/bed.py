@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from codecs import BOM_UTF8
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,8 @@ def read_plain(path: Path) -> pd.DataFrame | None:
     Returns:
         Exactly what the strict reader gives; None where it would complain, and where that cannot be seen at once.
     """
+    if not path.is_file():
+        return None
     content = bytearray()
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
@@ -41,8 +42,9 @@ def read_plain(path: Path) -> pd.DataFrame | None:
         return None
     ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))
     longest = np.diff(np.concatenate([[-1], ends, [len(content)]])).max() - 1
-    odd = content.count(b"\r") != content.count(b"\r\n") or BOM_UTF8 in content
-    if odd or longest > LONGEST_LINE or len(ends) > MOST_LOCI:
+    odd = content.count(b"\r") != content.count(b"\r\n") or not content.isascii()
+    # The strict reader counts the end of a line.
+    if odd or longest >= LONGEST_LINE or len(ends) > MOST_LOCI:
         return None
     return _columns(_HEADERS.sub(b"", content))
 
@@ -71,8 +73,9 @@ def _columns(content: bytes) -> pd.DataFrame | None:
         return None
     start, end = (column.cast(pa.int64()).to_numpy() for column in numbers)
     chroms = table["f0"].combine_chunks().dictionary_encode()
-    names = [name.strip() for name in chroms.dictionary.to_pylist()]
-    if (start < 0).any() or (end <= start).any() or not all(name and name.isprintable() for name in names):
+    names = chroms.dictionary.to_pylist()
+    plain = all(name.isprintable() and name == name.strip() != "" for name in names)
+    if not plain or (start < 0).any() or (end <= start).any():
         return None
     chrom = np.array(names, dtype=object)[chroms.indices.to_numpy()]
     return pd.DataFrame({"chrom": pd.Series(chrom, dtype=object), "start": start, "end": end})

@@ -69,10 +69,13 @@ def combined_sha256(*parts: str) -> str:
     return digest.hexdigest()
 
 
-def file_state(path: Path) -> tuple[str, int, int] | None:
-    """What a file is remembered by: resolved path, size, modification time in nanoseconds. None where there is none."""
+def file_state(path: Path) -> tuple[str, int, int, int] | None:
+    """What a file is remembered by in a process: resolved path, size, modification time in nanoseconds, inode.
+
+    None where there is none.
+    """
     try:
-        return next((str(resolved), stat.st_size, stat.st_mtime_ns) for resolved, stat in _stats([path]))
+        return next((str(resolved), stat.st_size, stat.st_mtime_ns, stat.st_ino) for resolved, stat in _stats([path]))
     except OSError:
         return None
 

@@ -42,8 +42,8 @@ PLACED_COLUMNS = {
 EXCLUSION_CHUNK = 100
 """tangermeme marks exclusion regions in chunks of 100 bp: a locus that touches a marked chunk is left out."""
 
-MOST_FILES, MOST_ROWS = 64, 5_000_000
-"""What a process remembers of the files that it has read."""
+MOST_TABLES, MOST_ROWS = 128, 5_000_000
+"""What a process remembers: the rows of each file that it has read, and what it made of files together."""
 
 _read: OrderedDict[tuple[object, ...], pd.DataFrame] = OrderedDict()
 _reading = Lock()
@@ -64,18 +64,18 @@ def read_loci(paths: Sequence[Path], chrom_sizes: Mapping[str, int] | None = Non
         Problems: lists every malformed line (at most 20 a file).
         InputError: a file is missing or cannot be decompressed.
     """
-    state = tuple(map(file_state, paths))
-    loci = _read.get(state)
-    if loci is None:
-        tables = [read_plain(path) for path in paths]
-        plain = [table for table in tables if table is not None]
-        loci = _named(plain) if len(plain) == len(tables) else None
+    states = _states(paths)
+    loci = _read.get(states)
     if loci is None or not _within(loci, chrom_sizes):
-        loci = _named(read_strictly(paths, chrom_sizes))
-    if state == tuple(map(file_state, paths)):
-        _remember(state, loci)
-    # A copy on write: what a caller changes is the caller's.
-    return loci.copy(deep=False)
+        known = map(_read.get, states)
+        found = [read_plain(path) if table is None else table for path, table in zip(paths, known, strict=True)]
+        tables = [table for table in found if table is not None and _within(table, chrom_sizes)]
+        if len(tables) < len(paths):
+            tables = read_strictly(paths, chrom_sizes)
+        loci = _named(tables)
+        if states == _states(paths):
+            _remember({**dict(zip(states, tables, strict=True)), states: loci})
+    return loci.copy()
 
 
 def interleave(loci: pd.DataFrame, chroms: Sequence[str] | None) -> pd.DataFrame:
@@ -156,11 +156,17 @@ def _exclusion_chunks(
     return zones
 
 
-def _remember(state: tuple[object, ...], loci: pd.DataFrame) -> None:
+def _states(paths: Sequence[Path]) -> tuple[tuple[object, ...], ...]:
+    """What files are remembered by. The suffix says how a file is read, and a link may have another than its target."""
+    return tuple((path.suffix, file_state(path)) for path in paths)
+
+
+def _remember(tables: Mapping[tuple[object, ...], pd.DataFrame]) -> None:
     with _reading:
-        _read[state] = loci
-        _read.move_to_end(state)
-        while len(_read) > MOST_FILES or (len(_read) > 1 and sum(map(len, _read.values())) > MOST_ROWS):
+        for state, table in tables.items():
+            _read[state] = table
+            _read.move_to_end(state)
+        while len(_read) > MOST_TABLES or (len(_read) > 1 and sum(map(len, _read.values())) > MOST_ROWS):
             _read.popitem(last=False)
 
 

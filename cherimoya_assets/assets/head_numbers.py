@@ -26,15 +26,17 @@ class HeadNumbers:
 
     def __init__(self, lineage: ExperimentLineage, instance: dg.DagsterInstance) -> None:
         self._lineage, self._instance = lineage, instance
+        self._seen: set[tuple[str, str, str | None]] = set()
         self._rows: dict[tuple[str, str], dict[str, Any]] = {}
         self._patterns: dict[str, ModiscoPatterns] = {}
-        self._projected: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}
+        self._projected: dict[str, dict[str, np.ndarray[Any, np.dtype[np.float32]]]] = {}
         self._correlations: dict[str, pd.DataFrame] = {}
 
     def see(self, head: str, step: str, chrom: str | None, value: Any) -> None:
         """See `run_record.Seen`: one chromosome after the other, each with all heads."""
         if head not in self._lineage.heads:
             return
+        self._seen.add((head, step, chrom))
         if chrom is None:
             self._patterns[head] = value
         elif chrom in self._lineage.chroms:
@@ -48,14 +50,24 @@ class HeadNumbers:
         mean = float(np.abs(values).mean(dtype=np.float64)) if values.size else math.nan
         seconds = seconds_taken(self._instance, self._lineage.key(head, "attributions"), chrom)
         self._rows[head, chrom] |= {"loci": len(values), "mean_absolute": mean, "seconds": seconds}
-        self._projected[head] = values
-        if len(self._projected) == len(self._lineage.heads):
-            if len(self._projected) == 2:
-                self._correlations[chrom] = head_agreement(*(self._projected[one] for one in self._lineage.heads))
-            self._projected.clear()
+        projected = self._projected.setdefault(chrom, {})
+        projected[head] = values
+        if len(projected) == len(self._lineage.heads):
+            if len(projected) == 2:
+                self._correlations[chrom] = head_agreement(*(projected[one] for one in self._lineage.heads))
+            del self._projected[chrom]
 
     def of(self, head: str, motifs: pd.DataFrame | None) -> Head:
-        """One head's numbers; `motifs` are its seqlets by nearest motif."""
+        """One head's numbers; `motifs` are its seqlets by nearest motif.
+
+        Raises:
+            StorageError: something of the head is not stored.
+        """
+        every = [(step, chrom) for chrom in self._lineage.chroms for step in ("attributions", "seqlets")]
+        for step, chrom in [*every, ("modisco_patterns", None)]:
+            if (head, step, chrom) not in self._seen:
+                # The store has the sentence for what is missing.
+                self.see(head, step, chrom, self._lineage.store.load(tuple(self._lineage.key(head, step).path), chrom))
         rows = [self._rows[head, chrom] for chrom in self._lineage.chroms]
         table = pd.DataFrame(rows)[["chrom", "loci", "mean_absolute", "seconds", "seqlets"]]
         found = self._patterns[head]

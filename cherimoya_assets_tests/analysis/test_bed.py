@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -61,28 +62,59 @@ ODD = st.sampled_from(
         "track\u00a0x\t1\t9\tpeak\t9\t+",
     ]
 )
+BYTES = st.lists(
+    st.sampled_from([b"chr1", b"track", b"#", b"\t", b" ", b"1", b"23", b"-", b"\x0b", b"\x1c", b"\xff"])
+).map(b"".join)
 
 
-def strictly(path: Path) -> pd.DataFrame | None:
+SIZES = {"chr1": 10**9}
+
+
+def outcome(read, path: Path) -> pd.DataFrame | str:
+    """The table, or the sentences."""
     try:
-        return read_strictly([path], None)[0]
-    except (Problems, InputError):
-        return None
+        return read([path], SIZES)
+    except (Problems, InputError) as error:
+        return str(error)
 
 
 @pytest.mark.slow
-@given(st.lists(st.one_of(PLAIN, PLAIN, ODD), max_size=6), st.sampled_from(["\n", "\r\n", "\r"]), st.booleans())
+@given(
+    st.lists(st.one_of(PLAIN, PLAIN, ODD).map(str.encode) | BYTES, max_size=6),
+    st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    st.booleans(),
+    st.booleans(),
+)
 @settings(max_examples=400, deadline=None)
-@example(["#a", "chr1\t1\t2"], "\r", False)
-@example(["chr1\t1\t2", "chr1\t1\t2"], "\n", True)
-@example([], "\n", False)
-def test_it_is_the_strict_reader_or_silent(lines, end, ended):
+@example([b"#a", b"chr1\t1\t2"], b"\r", False, False)
+@example([b"chr1\t1\t2", b"chr1\t1\t2"], b"\n", True, False)
+@example([], b"\n", False, True)
+@example([b"#a", b"track x"], b"\n", False, False)
+@example([b"chr1\t1\t2\t\xff"], b"\n", True, False)
+@example([b"#\xff", b"chr1\t1\t2"], b"\n", True, True)
+@example([b"track\x0b\t1\t2"], b"\n", True, False)
+@example([b"track\x1c\t1\t2"], b"\n", True, False)
+@example([b"track\xc2\xa0\t1\t2"], b"\n", True, False)
+@example([b"#" * strict_bed.LONGEST_LINE, b"chr1\t1\t2"], b"\n", True, False)
+@example([b"chr1\t1\t2", b"#" * strict_bed.LONGEST_LINE, b"chr1\t1\t2"], b"\n", True, False)
+@example([b"chr1\t1\t2", b"#" * (strict_bed.LONGEST_LINE - 1), b"chr1\t1\t2"], b"\n", True, False)
+def test_tables_and_sentences_are_those_of_the_strict_reader(lines, end, ended, packed):
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "x.bed"
-        path.write_bytes((end.join(lines) + (end if ended else "")).encode())
-        found, expected = read_plain(path), strictly(path)
-        if found is not None:
+        path = Path(folder) / ("x.bed.gz" if packed else "x.bed")
+        content = end.join(lines) + (end if ended else b"")
+        path.write_bytes(gzip.compress(content) if packed else content)
+        found = outcome(read_loci, path)
+        expected = outcome(lambda *arguments: loci._named(read_strictly(*arguments)), path)
+        if isinstance(expected, str):
+            assert found == expected
+        else:
             pd.testing.assert_frame_equal(found, expected)
+
+
+def test_what_is_no_file_is_said_to_be_missing():
+    # As a pipe, which would be read for ever.
+    with pytest.raises(InputError, match="no such file"):
+        read_loci([Path("/dev/null")])
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -120,9 +152,41 @@ def test_a_file_is_read_once_and_anew_when_it_changed(tmp_path, monkeypatch):
         with pytest.raises(Problems):
             read_loci([path], {"chr1": 1})
         assert read_loci([path, other])["locus_id"].tolist() == ["chr1:1-2", "chr1:1-2/2"]
-    assert opened == ["x.bed", "x.bed", "y.bed"]
+    assert opened == ["x.bed", "y.bed"]
     path.write_text("chr1\t1\t2\nchr1\t5\t9\n")
     assert len(read_loci([path])) == 2
+
+
+def test_what_the_strict_reader_read_is_read_once_too(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(loci, "read_strictly", lambda paths, sizes: opened.append(paths) or read_strictly(paths, sizes))
+    path, other = tmp_path / "x.bed", tmp_path / "y.bed"
+    path.write_text("chr1 1 2\n")
+    other.write_text("chr1\t1\t2\n")
+    for _ in range(2):
+        assert read_loci([path])["locus_id"].tolist() == ["chr1:1-2"]
+        assert read_loci([other, path])["locus_id"].tolist() == ["chr1:1-2", "chr1:1-2/2"]
+    assert opened == [[path]]
+
+
+def test_a_file_that_took_anothers_place_is_read_anew(tmp_path):
+    path, other = tmp_path / "x.bed", tmp_path / "y.bed"
+    path.write_text("chr1\t1\t2\n")
+    other.write_text("chr1\t1\t3\n")
+    for each in (path, other):
+        os.utime(each, ns=(0, 0))
+    assert read_loci([path])["end"].tolist() == [2]
+    other.replace(path)
+    assert read_loci([path])["end"].tolist() == [3]
+
+
+def test_a_link_named_otherwise_is_read_as_its_name_says(tmp_path):
+    packed, link = tmp_path / "x.bed.gz", tmp_path / "x.bed"
+    packed.write_bytes(gzip.compress(b"chr1\t1\t2\n"))
+    link.symlink_to(packed)
+    assert len(read_loci([packed])) == 1
+    with pytest.raises(InputError, match=r"x\.bed: is not text"):
+        read_loci([link])
 
 
 def test_what_a_caller_changes_is_the_callers(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import shlex
+import shutil
 from collections import Counter
 from urllib.parse import unquote
 
@@ -67,6 +68,15 @@ def test_every_stored_value_is_read_once(lineage, monkeypatch):
         (name, None) for name in pooled
     }
     assert read == dict.fromkeys(expected, 1)
+
+
+@pytest.mark.parametrize("missing", ["counts/attributions/chrA", "profile/seqlets/chrB", "counts/modisco_patterns"])
+def test_what_is_not_stored_is_named(tmp_path, missing):
+    lineage = stored_experiment(tmp_path)
+    shutil.rmtree(lineage.home.root / "store" / lineage.name / missing)
+    name = "/".join((lineage.name, *missing.split("/")[:2]))
+    with pytest.raises(dg.Failure, match=f"nothing is stored here yet. Materialize {name} first."):
+        materialize(lineage, lineage.key("experiment_report"))
 
 
 def test_ledger_and_contributions_are_those_of_the_store(lineage):
