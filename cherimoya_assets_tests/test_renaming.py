@@ -7,10 +7,11 @@ from itertools import count
 
 import dagster as dg
 import pytest
+from upath import UPath
 
 from cherimoya_assets.assets.drift import Drift
 from cherimoya_assets.errors import ExperimentError, StorageError
-from cherimoya_assets.home import Home
+from cherimoya_assets.home import STORAGE_FILE, Home
 from cherimoya_assets.instance import open_instance
 from cherimoya_assets.renaming import kept_under_another_name, take_over
 from cherimoya_assets.resources.chunks import FOLDER
@@ -18,6 +19,7 @@ from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets.runs.run_process import process_tag
 from cherimoya_assets_tests.automated import Automated
 from cherimoya_assets_tests.killed import die, in_child
+from cherimoya_assets_tests.servers.s3 import s3_server
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +75,21 @@ def test_values_and_events_come_along(renamed):
     assert fresh(renamed)
     assert recorded(renamed) == {place: manifest.version for place, manifest in before.items()}
     assert kept_under_another_name(renamed.lineage) == ""
+
+
+def test_values_and_events_come_along_in_a_bucket(renamed):
+    with s3_server() as bucket:
+        home = renamed.lineage.home
+        upload = UPath(f"{bucket}/here")
+        upload.fs.put(f"{home.store}/tiny", f"{upload.path}/tiny", recursive=True)
+        (home.root / STORAGE_FILE).write_text(f"url: {upload}\n")
+        before = everything(renamed)
+        assert f"{upload}/tiny holds the same: 22 partitions" in kept_under_another_name(renamed.lineage)
+        take_over(renamed.lineage, "tiny")
+        assert everything(renamed) == before
+        assert {key[0] for key, _ in renamed.lineage.store.contents()} == {"renamed"}
+        assert fresh(renamed)
+        assert recorded(renamed) == {place: manifest.version for place, manifest in before.items()}
 
 
 def test_a_name_that_was_renamed_twice_is_taken_over(renamed):

@@ -264,8 +264,9 @@ class AssetStore:
         moving = {place.removeprefix(old): place for place in self._backend.partitions(old)}
         there = {place.removeprefix(new): place for place in self._backend.partitions(new)}
         if not moving:
+            has = f", and {now} has values already" if there else ""
             raise StorageError(
-                f"{self._backend.where(old)}: nothing is stored here. Give the name that {now} had before."
+                f"{self._backend.where(old)}: nothing is stored here{has}. Give the name that {now} had before."
             )
         # Where a move was interrupted that copies, both hold the same.
         both = moving.keys() & there.keys()
