@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +16,6 @@ from cherimoya_assets.runs.pool_waiting import sleeping_executor
 from cherimoya_assets_tests.asset_specs import describe
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
-ROOT = Path(__file__).parent.parent
 SNAPSHOT = Path(__file__).with_name("asset_specs.txt")
 
 
@@ -55,19 +52,6 @@ def test_a_bad_experiment_is_said_when_the_code_location_loads(folder):
     (folder / "second.yaml").write_text("name: second\noutptu: counts\n")
     with pytest.raises(Problems, match="unknown key `outptu`"):
         loaded()
-
-
-@pytest.mark.slow
-def test_workspace_yaml_leads_dagsters_own_command_to_it(folder):
-    """`dagster definitions validate` reads workspace.yaml as `dagster dev` and the webserver do."""
-    dagster_home = folder / "dagster_home"
-    dagster_home.mkdir()
-    (dagster_home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]
-    environment = {**os.environ, "DAGSTER_HOME": str(dagster_home)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "Validation successful for code location cherimoya_assets" in done.stdout + done.stderr
 
 
 def test_asset_specs_are_those_of_the_snapshot(tmp_path):
