@@ -15,6 +15,7 @@ its client. Its children do not: they finish their run and record it, as those o
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import gc
 import importlib
@@ -28,6 +29,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 
 from cherimoya_assets.errors import CherimoyaAssetsError
 
@@ -40,31 +42,13 @@ IMPORTED = (
     "dagster._core.storage.sqlite_storage",
     "dagster._daemon.auto_run_reexecution.event_log_consumer",
     "cherimoya_assets.code_location",
-    "cherimoya_assets.analysis.deep_lift",
-    "cherimoya_assets.analysis.mutagenesis.bpnet_engine",
-    "cherimoya_assets.analysis.mutagenesis.cherimoya_engine",
-    "cherimoya_assets.analysis.mutagenesis.windowed.cpu.kernels",
-    "bpnetlite.bpnet",
-    "cherimoya",
-    "figwig.writer",
-    "h5py",
-    "matplotlib.pyplot",
-    "memelite.tomtom",
-    "modiscolite.descriptive_report",
-    "modiscolite.report",
+    # pandas asks for them when it reads a table.
     "pyarrow.dataset",
     "pyarrow.parquet",
-    "pyfaidx",
-    "scipy.stats",
-    "tangermeme.predict",
-    "tangermeme.saturation_mutagenesis",
-    "tangermeme.seqlet",
-    "torch",
     # What a model without weights of its own (device "meta") imports when it is made, SymPy with it: half a second.
     "torch.fx.experimental.symbolic_shapes",
-    "upath.core",
 )
-"""Whatever a run imports before it computes. Not `cherimoya_assets.definitions`: that reads the experiments."""
+"""What no source file of ours says. Not `cherimoya_assets.definitions`: that reads the experiments."""
 
 LOG = logging.getLogger("cherimoya_assets")
 
@@ -134,8 +118,7 @@ def serve() -> None:
     """Fork a worker for every line of standard input and say what becomes of each; ends with standard input."""
     # Ctrl-C reaches the whole group. This process ends with its client, a child decides for itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in IMPORTED:
-        importlib.import_module(name)
+    import_beforehand()
     # What is imported stays: without this, every child's garbage collection would copy its pages.
     gc.collect()
     gc.freeze()
@@ -164,6 +147,27 @@ def serve() -> None:
                     os.close(wake)
                     _work(words)
                 _say({"started": pid})
+
+
+def import_beforehand() -> None:
+    """Import whatever a run imports before it computes, also what functions import when they are called."""
+    from cherimoya_assets.steps import STEPS
+
+    named = (place.partition(":")[0] for row in STEPS for place in (row.made_by, row.stored))
+    for name in (*IMPORTED, *named):
+        importlib.import_module(name)
+    seen: set[str] = set()
+    while new := {name for name in sys.modules if name.startswith("cherimoya_assets.")} - seen:
+        seen |= new
+        for name in sorted(new):
+            for node in ast.walk(ast.parse(Path(str(sys.modules[name].__file__)).read_text())):
+                # What is not installed here (an extra) is imported by no run.
+                with contextlib.suppress(ImportError):
+                    if isinstance(node, ast.ImportFrom):
+                        __import__(str(node.module), fromlist=[alias.name for alias in node.names])
+                    elif isinstance(node, ast.Import):
+                        for alias in node.names:
+                            __import__(alias.name)
 
 
 def _ended() -> list[tuple[int, int]]:

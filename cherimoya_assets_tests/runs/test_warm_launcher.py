@@ -14,12 +14,17 @@ from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from cherimoya_assets.errors import CherimoyaAssetsError
 from cherimoya_assets.runs import run_workers
 from cherimoya_assets.runs.run_process import PROCESS_TAG, process_tag
-from cherimoya_assets.runs.run_workers import IMPORTED
+from cherimoya_assets.steps import STEPS
 
 pytestmark = pytest.mark.slow
 
-OF_DAGSTER = [name for name in IMPORTED if name.startswith("dagster")]
-WARM = f"from cherimoya_assets.runs import run_workers; run_workers.IMPORTED = {OF_DAGSTER}; run_workers.serve()"
+WARM = """
+import importlib
+from cherimoya_assets.runs import run_workers
+of_dagster = [name for name in run_workers.IMPORTED if name.startswith("dagster")]
+run_workers.import_beforehand = lambda: [importlib.import_module(name) for name in of_dagster]
+run_workers.serve()
+"""
 
 SETTINGS = """
 run_launcher: {module: cherimoya_assets.runs.warm_launcher, class: WarmRunLauncher}
@@ -139,16 +144,48 @@ def test_a_forking_process_that_cannot_begin_is_said(monkeypatch):
         run_workers.RunWorkers().start(["--version"], lambda code: None)
 
 
-def test_the_forking_process_has_one_thread_and_touches_neither_a_gpu_nor_an_experiment():
+NEEDED = {
+    "bpnetlite.bpnet",
+    "cherimoya",
+    "figwig.writer",
+    "h5py",
+    "matplotlib.pyplot",
+    "memelite.tomtom",
+    "modiscolite.descriptive_report",
+    "modiscolite.report",
+    "numba",
+    "pyarrow.parquet",
+    "pyfaidx",
+    "scipy.stats",
+    "tangermeme.predict",
+    "tangermeme.saturation_mutagenesis",
+    "tangermeme.seqlet",
+    "torch",
+}
+"""What runs were seen to import, each where it is first needed."""
+
+
+def test_the_forking_process_imports_what_runs_need_in_one_thread_and_touches_neither_a_gpu_nor_an_experiment(
+    tmp_path,
+):
+    (tmp_path / "added_step.py").write_text("def added(): ...\n")
     script = """
-import importlib, json, sys, threading, torch
-from cherimoya_assets.runs.run_workers import IMPORTED
+import json, sys, threading, torch
+from dataclasses import replace
+from cherimoya_assets import steps
+from cherimoya_assets.runs.run_workers import import_beforehand
 touched = []
 for name in ("is_available", "device_count", "_lazy_init"):
     setattr(torch.cuda, name, lambda name=name: touched.append(name) or False)
-for name in IMPORTED:
-    importlib.import_module(name)
-print(json.dumps([threading.active_count(), touched, "cherimoya_assets.definitions" in sys.modules]))
+steps.STEPS = (*steps.STEPS, replace(steps.STEPS[0], name="added", made_by="added_step:added"))
+import_beforehand()
+print(json.dumps([threading.active_count(), touched, list(sys.modules)]))
 """
-    said = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
-    assert json.loads(said.stdout) == [1, [], False]
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    path = {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | path)
+    threads, touched, modules = json.loads(said.stdout)
+    assert (threads, touched) == (1, [])
+    named = {place.partition(":")[0] for row in STEPS for place in (row.made_by, row.stored)}
+    assert NEEDED | named | {"added_step"} <= {*modules}
+    assert "cherimoya_assets.definitions" not in modules
