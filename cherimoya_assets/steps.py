@@ -8,7 +8,7 @@ To add a step: a row here, a function in `assets/`, its science in `analysis/` (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,7 +129,7 @@ class Step:
         exists: which experiments have it; all of them without.
         shown: whether the experiment's report shows it or links to it.
         unit: what its progress counts.
-        fact: the metadata that is worth a word when it is made, and the noun that it counts.
+        fact: from the metadata of what was made, by name, and its head to the few words that a line of `run` has.
     """
 
     name: str
@@ -151,7 +151,7 @@ class Step:
     exists: Callable[[Experiment], bool] | None = None
     shown: bool = False
     unit: str = ""
-    fact: tuple[str, str] = ("", "")
+    fact: Callable[[Mapping[str, Any], str], str] = lambda metadata, head: ""
 
     @property
     def by_chromosome(self) -> bool:
@@ -239,6 +239,27 @@ INPUTS: tuple[Input, ...] = (
 )
 
 
+def counted(metadata: str, noun: str) -> Callable[[Mapping[str, Any], str], str]:
+    """The fact that so many were made; `{head}` in the noun stands for the head."""
+
+    def fact(of: Mapping[str, Any], head: str) -> str:
+        n = of.get(metadata)
+        return "" if n is None else f"{n:,} {noun.format(head=head)}{'' if n == 1 else 's'}"
+
+    return fact
+
+
+def _kept_and_lost(of: Mapping[str, Any], head: str) -> str:
+    kept = of["dagster/partition_row_count"]
+    lost = of["loci"] - kept
+    return ("1 locus" if kept == 1 else f"{kept:,} loci") + (f" ({lost:,} lost)" if lost else "")
+
+
+def _rate(of: Mapping[str, Any], head: str) -> str:
+    rate = of.get("loci_per_second")
+    return f"{rate:.2f} loci/s" if rate else ""
+
+
 def _of_attributions(experiment: Experiment) -> dict[str, Any]:
     # batch_size and device are left out: they decide speed, never a number.
     chosen = {name: getattr(experiment, name) for name in ("algorithm", "attr_window", "group", "dtype")}
@@ -264,6 +285,7 @@ STEPS: tuple[Step, ...] = (
         packages=("tangermeme",),
         checks=("matches_genome", "every_locus_accounted_for"),
         shown=True,
+        fact=_kept_and_lost,
     ),
     Step(
         "attributions",
@@ -282,6 +304,7 @@ STEPS: tuple[Step, ...] = (
         gpu=True,
         shown=True,
         unit="loci",
+        fact=_rate,
     ),
     Step(
         "seqlet_null",
@@ -337,7 +360,7 @@ STEPS: tuple[Step, ...] = (
         checks=("in_window", "matches_genome"),
         per_head=True,
         shown=True,
-        fact=("dagster/partition_row_count", "{head} seqlet"),
+        fact=counted("dagster/partition_row_count", "{head} seqlet"),
     ),
     Step(
         "annotated_seqlets",
@@ -381,7 +404,7 @@ STEPS: tuple[Step, ...] = (
         exists=marginalizes,
         shown=True,
         unit="backgrounds",
-        fact=("backgrounds", "background"),
+        fact=counted("backgrounds", "background"),
     ),
     Step(
         "modisco_patterns",
@@ -417,7 +440,7 @@ STEPS: tuple[Step, ...] = (
         warnings=("cap_not_hit",),
         per_head=True,
         shown=True,
-        fact=("patterns", "pattern"),
+        fact=counted("patterns", "pattern"),
     ),
     Step(
         "modisco_report",

@@ -13,7 +13,7 @@ import pytest
 from cherimoya_assets import steps
 from cherimoya_assets.analysis.modisco import ModiscoPatterns
 from cherimoya_assets.assets.made import Landing, Making
-from cherimoya_assets.steps import HERE, Parameters, Stage, Step, read
+from cherimoya_assets.steps import HERE, Parameters, Stage, Step, counted, read
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ ROW = Step(
     packages=("pandas",),
     checks=("few",),
     per_head=True,
-    fact=("toys", "{head} toy"),
+    fact=counted("toys", "{head} toy"),
 )
 
 

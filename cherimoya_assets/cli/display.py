@@ -157,8 +157,8 @@ class Display:
             ]
         facts: dict[str, str] = {}
         for key, metadata in made.metadata.items():
-            # The heads are attributed in one sweep: their rate is one fact.
-            facts.setdefault("rate" if key.path[-1] == "attributions" else _name(key), key_fact(key, metadata))
+            # Heads that are made together have one fact: their rate.
+            facts.setdefault(key.path[-1] if step(key.path[-1]).together else _name(key), key_fact(key, metadata))
         words = ", ".join(filter(None, facts.values()))
         if made.failures:
             return [self._line(made.partition, words)] if words else []
@@ -182,27 +182,13 @@ class Display:
 
 def key_fact(key: AssetKey, metadata: Mapping[str, Any]) -> str:
     """The one number of a materialization that is worth a word on a line; empty where there is none."""
-    row, head = step(key.path[-1]), key.path[1]
-    rows = number(metadata, "dagster/partition_row_count")
-    if row.name == "one_hot_sequences" and rows is not None:
-        lost = (number(metadata, "loci") or rows) - rows
-        return ("1 locus" if rows == 1 else f"{rows:,} loci") + (f" ({lost:,} lost)" if lost else "")
-    if row.name == "attributions" and (rate := number(metadata, "loci_per_second")):
-        return f"{rate:.2f} loci/s"
-    counted, noun = row.fact
-    if counted and (n := number(metadata, counted)) is not None:
-        return _count(n, noun.format(head=head))
-    return ""
+    return step(key.path[-1]).fact({name: number(metadata, name) for name in metadata}, key.path[1])
 
 
 def number(metadata: Mapping[str, Any], name: str) -> Any:
     """A value of a materialization's metadata, or None."""
     value = metadata.get(name)
     return getattr(value, "value", value)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def _took(seconds: float) -> str:
