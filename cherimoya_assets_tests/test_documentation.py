@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from cherimoya_assets.cli import make_parser
-from cherimoya_assets.cli.init import TEMPLATE
+from cherimoya_assets.cli.init import template
 from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.experiment import Experiment, read_experiment
 from cherimoya_assets.steps import STEPS
@@ -75,7 +75,7 @@ def test_the_readme_leads_to_every_document():
     assert reached == DOCUMENTS.keys()
 
 
-@pytest.mark.parametrize("text", [*DOCUMENTS.values(), TEMPLATE], ids=[*DOCUMENTS, "the template of init"])
+@pytest.mark.parametrize("text", [*DOCUMENTS.values(), template()], ids=[*DOCUMENTS, "the template of init"])
 def test_commands_are_those_of_the_command_line(text):
     # A command in a code block is complete; one in running text may be its beginning.
     lines = [line for _, content in FENCE.findall(text) for line in content.splitlines()]

@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from cherimoya_assets.errors import ExperimentError
 
@@ -32,7 +33,7 @@ model: model.torch                  # one checkpoint, or a map of folds, over wh
 #   fold_0: fold_0.torch
 #   fold_1: fold_1.torch
 # BPNet and ChromBPNet files are pickled: opening one runs what is in it. Say that you trust it, and which you mean:
-# model: {path: chrombpnet.torch, kind: chrombpnet, trusted: true, sha256: <64 digits>}
+# model: {{path: chrombpnet.torch, kind: chrombpnet, trusted: true, sha256: <64 digits>}}
 # in_window: 2114                   # what the model reads, in bp
 # out_window: null                  # what it predicts; null: as the model says
 # motifs: motifs.meme               # motif database in MEME format; names motifs and is marginalized
@@ -41,13 +42,7 @@ model: model.torch                  # one checkpoint, or a map of folds, over wh
 # output: counts                    # counts, profile, or [counts, profile]
 # group: 0                          # which group of signals of the model
 # attr_window: 400                  # bp around the middle that are attributed
-# algorithm: saturation_mutagenesis # or deep_lift_shap
-# mutagenesis_tolerance: 0.0005     # largest relative error of windowed mutagenesis; 0: dense, ten times slower
-# of deep_lift_shap:
-# n_shuffles: 20
-# warning_threshold: 0.001
-# random_state: 0
-# fast: true
+{methods}
 
 # --- The machine: these change the speed, never a number (dtype apart) ---
 # device: auto                      # auto, cpu, cuda, cuda:N
@@ -55,42 +50,7 @@ model: model.torch                  # one checkpoint, or a map of folds, over wh
 # dtype: float32
 
 # --- Steps ---
-# seqlets:
-#   threshold: 0.01
-#   min_seqlet_len: 4
-#   max_seqlet_len: 25
-#   additional_flanks: 3
-
-# annotation:                       # tomtom-lite
-#   n_score_bins: 100
-#   n_median_bins: 1000
-#   n_target_bins: 100
-#   n_cache: 250
-#   reverse_complement: true
-#   n_jobs: -1
-
-# modisco:
-#   n_seqlets: 100000
-#   n_leiden: 2
-#   window: 400
-#   size: 20
-#   trim_size: 30
-#   seqlet_flank_size: 5
-#   initial_flank_to_add: 10
-#   final_flank_to_add: 0
-#   random_state: 0                 # draws loci when there are more seqlets than n_seqlets
-#   n_matches: 3
-#   trim_threshold: 0.3
-#   n_examples: 10
-
-# marginalize:
-#   loci: null                      # backgrounds; null: the negatives
-#   motifs: null                    # null: the motif database above
-#   n_loci: 100
-#   shuffle: true                   # draw them over all chromosomes; false: the first of the file, as cherimoya does
-#   random_state: 0
-#   minimal: true
-#   batch_size: null
+{steps}
 
 # --- Automatic recomputation, once the sensors of the Dagster instance are started ---
 # automation:                       # in short: automation: eager
@@ -98,6 +58,16 @@ model: model.torch                  # one checkpoint, or a map of folds, over wh
 #   cron: null                      # "0 3 * * 0" is Sundays at 3
 #   force: false                    # true: at each tick make everything, changed or not
 """
+
+NOTES = {
+    "mutagenesis_tolerance": "largest relative error of windowed mutagenesis; 0: dense, ten times slower",
+    "annotation": "tomtom-lite",
+    "modisco.random_state": "draws loci when there are more seqlets than n_seqlets",
+    "marginalize.loci": "backgrounds; null: the negatives",
+    "marginalize.motifs": "null: the motif database above",
+    "marginalize.shuffle": "draw them over all chromosomes; false: the first of the file, as cherimoya does",
+}
+"""What is said beside a parameter of a method or a step."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,12 +85,41 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def template() -> str:
+    """The experiment file to fill in: every key, and every parameter of every method and step with its default."""
+    from cherimoya_assets.analysis.methods import METHODS
+    from cherimoya_assets.experiment.model import Experiment, StepParameters
+
+    chosen = Experiment.model_fields["algorithm"].default
+    methods = [_line("algorithm", chosen, f"or {' or '.join(name for name in METHODS if name != chosen)}")]
+    for name, method in METHODS.items():
+        methods.append(f"# of {name}:")
+        methods += [_line(method.key(field), value) for field, value in method().model_dump(mode="json").items()]
+    steps = []
+    for name, field in Experiment.model_fields.items():
+        if isinstance(field.default, StepParameters):
+            values = field.default.model_dump(mode="json")
+            steps.append("\n".join([_line(name), *(_line(f"{name}.{one}", values[one]) for one in values)]))
+    return TEMPLATE.format(methods="\n".join(methods), steps="\n\n".join(steps))
+
+
+def _line(key: str, value: Any = "", note: str = "") -> str:
+    """A commented line of YAML, what is said of it behind."""
+    import yaml
+
+    section, _, name = key.rpartition(".")
+    shown = yaml.safe_dump(value, default_flow_style=True).splitlines()[0] if value != "" else ""
+    line = f"# {'  ' if section else ''}{name}: {shown}".rstrip()
+    note = note or NOTES.get(key, "")
+    return f"{line:<35} # {note}" if note else line
+
+
 def write_template(folder: Path) -> Path:
     """Write the commented template; returns its path."""
     path = folder / FILE_NAME
     _refuse_to_overwrite([path])
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(TEMPLATE)
+    path.write_text(template())
     return path
 
 

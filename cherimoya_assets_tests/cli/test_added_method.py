@@ -8,6 +8,7 @@ import torch
 
 from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.cli.init import template
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets_tests.cli.command import command
@@ -53,6 +54,13 @@ def test_its_scores_are_stored_and_are_those_of_autograd(made):
     expected = gradients - gradients.mean(axis=1, keepdims=True)
     np.testing.assert_allclose(block.scores, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     assert np.abs(expected).max() > 0
+
+
+def test_the_file_to_fill_in_shows_its_parameters():
+    lines = template().splitlines()
+    there = lines.index("# of integrated_gradients:")
+    assert lines[there : there + 3] == ["# of integrated_gradients:", "# n_points: 2", "# n_messages: 1"]
+    assert "or deep_lift_shap or integrated_gradients" in template()
 
 
 def test_the_stamp_names_it_with_what_decides_its_numbers(made):

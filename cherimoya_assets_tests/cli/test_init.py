@@ -9,7 +9,7 @@ import yaml
 
 from cherimoya_assets.analysis.methods import METHODS
 from cherimoya_assets.cli import main
-from cherimoya_assets.cli.init import FILE_NAME, TEMPLATE
+from cherimoya_assets.cli.init import FILE_NAME, NOTES, template
 from cherimoya_assets.demo import DEMO_EXPERIMENT
 from cherimoya_assets.experiment import Experiment, read_experiment
 
@@ -25,7 +25,7 @@ def test_the_template_is_an_experiment_as_it_is(tmp_path):
 
 
 def test_the_template_shows_every_key_with_its_default():
-    shown = yaml.safe_load(_uncommented(TEMPLATE))
+    shown = yaml.safe_load(_uncommented(template()))
     defaults = Experiment.model_validate({"name": "x", "sequences": "g", "loci": "l", "model": "m"}).model_dump(
         mode="json", exclude={"source"}
     )
@@ -35,6 +35,10 @@ def test_the_template_shows_every_key_with_its_default():
     for key in defaults.keys() - EXAMPLES - {"name", "sequences", "loci"}:
         shown_value = [shown[key]] if key == "output" else shown[key]
         assert shown_value == defaults[key], key
+
+
+def test_every_note_is_beside_its_parameter():
+    assert [note for note in NOTES.values() if f"  # {note}\n" not in template()] == []
 
 
 def test_an_existing_file_is_never_overwritten(tmp_path, capsys):
