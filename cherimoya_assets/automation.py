@@ -190,11 +190,13 @@ def automation_sensors(
                 )
             )
     if lineages:
-        sensors.append(observe_inputs_sensor(lineages, status))
+        sensors.append(observe_inputs_sensor(lineages, status, tags))
     return sensors
 
 
-def observe_inputs_sensor(lineages: Sequence[ExperimentLineage], status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+def observe_inputs_sensor(
+    lineages: Sequence[ExperimentLineage], status: dg.DefaultSensorStatus, tags: Mapping[str, str]
+) -> dg.SensorDefinition:
     """Looks at path, size and time of every input file, and has observed what is not as it was at the last look."""
     files = {key: lineage.files_of(key) for lineage in lineages for key in lineage.inputs_by_key}
 
@@ -211,7 +213,8 @@ def observe_inputs_sensor(lineages: Sequence[ExperimentLineage], status: dg.Defa
         changed = [key for key in files if now[key.to_user_string()] != before.get(key.to_user_string())]
         if not changed:
             return dg.SkipReason("no input file changed")
-        return dg.SensorResult(run_requests=[dg.RunRequest(asset_selection=changed)], cursor=json.dumps(now))
+        request = dg.RunRequest(asset_selection=changed, tags=dict(tags))
+        return dg.SensorResult(run_requests=[request], cursor=json.dumps(now))
 
     return observe_inputs
 

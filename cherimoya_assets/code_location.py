@@ -39,7 +39,7 @@ def build_defs(
         home: where everything lands.
         device: overrides what the experiments ask for; empty leaves it to them.
         automation: starts the sensors.
-        executor: of every run's steps; None: in the run's own process.
+        executor: of the steps of a run; None: in the run's own process, as `EXPERIMENT__reprocess` always is.
         tags: of every run of a job or a sensor, for the run launcher of the instance (`dagster-k8s/config`, say).
         resources: in the place of `store` and `gpu`, or beside them.
 
@@ -52,7 +52,7 @@ def build_defs(
             files = ", ".join(str(e.source) for e in experiments if e.name == name)
             raise ExperimentError(f"{files}: two experiments are named {name}. Rename one; the name is its asset key.")
     lineages = [ExperimentLineage(experiment, Home(home.resolve())) for experiment in experiments]
-    jobs = {one.name: reprocessing_job(one, tags or {}) for one in lineages}
+    jobs = {one.name: reprocessing_job(one, device=device, tags=tags or {}, resources=resources) for one in lineages}
     return dg.Definitions.merge(
         assets_and_jobs(lineages, home, device=device, executor=executor, tags=tags, resources=resources),
         dg.Definitions(

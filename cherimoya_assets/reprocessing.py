@@ -7,6 +7,7 @@ until somebody starts them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -24,12 +25,15 @@ class Reprocess(dg.Config):
     force: bool = False
 
 
-def reprocessing_job(lineage: ExperimentLineage, tags: Mapping[str, str]) -> dg.JobDefinition:
-    """The job `EXPERIMENT__reprocess`, its runs with these tags."""
+def reprocessing_job(
+    lineage: ExperimentLineage, *, device: str, tags: Mapping[str, str], resources: Mapping[str, Any] | None
+) -> dg.JobDefinition:
+    """The job `EXPERIMENT__reprocess`. Its runs and those of the stages get what `code_location.build_defs` got."""
 
     @dg.op(name=f"{lineage.name}__walk_the_stages")
     def walk_the_stages(context: dg.OpExecutionContext, config: Reprocess) -> None:
-        outcome = walk(lineage, context.instance, _Log(context.log), force=config.force)
+        log, force = _Log(context.log), config.force
+        outcome = walk(lineage, context.instance, log, device=device, tags=tags, resources=resources, force=force)
         reasons = [failure.message for made in outcome.made for failure in made.failures]
         if outcome.failed:
             raise dg.Failure("Some assets were not made: " + " ".join(dict.fromkeys(reasons)), allow_retries=False)

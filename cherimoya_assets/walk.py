@@ -100,18 +100,21 @@ def walk(
     keys: Collection[dg.AssetKey] | None = None,
     chroms: Sequence[str] | None = None,
     device: str = "",
+    tags: Mapping[str, str] | None = None,
+    resources: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> Outcome:
     """Observe the inputs, then make what is out of date of `keys` (all) and `chroms` (all), stage by stage.
 
-    With `force`, what is up to date is made again, too.
+    With `force`, what is up to date is made again, too. `device`, `tags` and `resources` as in
+    `code_location.build_defs`.
 
     Raises:
         InputError: an input could not be observed.
         KeyboardInterrupt: the user stopped it; what was finished stays.
     """
-    defs = assets_and_jobs([lineage], lineage.home.root, device=device)
-    tags = {"experiment": lineage.name, COMMAND_TAG: uuid.uuid4().hex[:12], **process_tag()}
+    defs = assets_and_jobs([lineage], lineage.home.root, device=device, resources=resources)
+    tags = {**(tags or {}), "experiment": lineage.name, COMMAND_TAG: uuid.uuid4().hex[:12], **process_tag()}
     walker = _Walker(lineage, defs, instance, watcher, tags, force)
     walker.observe_inputs()
     chosen = [(stage, [key for key in stage.keys if keys is None or key in keys]) for stage in stages(lineage)]

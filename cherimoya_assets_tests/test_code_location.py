@@ -83,6 +83,10 @@ def test_executor_tags_and_resources_come_from_outside(experiment, tmp_path):
     assert {job.executor_def for job in jobs if "reprocess" not in job.name} == {dg.multiprocess_executor}
     (automation,) = [one for one in defs.sensors if isinstance(one, dg.AutomationConditionSensorDefinition)]
     assert TAGS.items() <= automation.run_tags.items()
+    (observing,) = [one for one in defs.sensors if one is not automation]
+    with dg.build_sensor_context(definitions=defs) as context:
+        (request,) = observing.evaluate_tick(context).run_requests
+    assert TAGS.items() <= request.tags.items()
     assert defs.resources["of_theirs"] is not None
     with dg.DagsterInstance.ephemeral() as instance:
         job = defs.resolve_job_def("tiny__1_attribution")

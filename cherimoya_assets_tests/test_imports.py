@@ -52,6 +52,7 @@ def imports(path: Path, known: dict[str, Path], *, types: bool) -> Iterator[str]
     for node in walk(ast.parse(path.read_text())):
         names = [one.name for one in node.names]
         if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno}: name the module from the package on"
             names = [f"{node.module}.{name}" for name in names]
         for name in names:
             below = name.removeprefix("cherimoya_assets").strip(".")

@@ -11,6 +11,7 @@ from cherimoya_assets.build import stages
 from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
+from cherimoya_assets_tests.test_code_location import LEASED, TAGS, Watched
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def instance():
 def reprocess(lineage: ExperimentLineage, instance: dg.DagsterInstance, schedule: str) -> set[tuple[str, str | None]]:
     """Run what the schedule would start; the assets that were made by it."""
     before = runs(lineage)
-    defs = build_defs([lineage.experiment], lineage.home.root)
+    defs = build_defs([lineage.experiment], lineage.home.root, tags=TAGS, resources={"gpu": Watched()})
     (found,) = [one for one in defs.schedules if one.name == schedule]
     context = dg.build_schedule_context(instance, repository_def=defs.get_repository_def())
     (request,) = found.evaluate_tick(context).run_requests
@@ -55,7 +56,11 @@ def runs(lineage: ExperimentLineage) -> dict[tuple[str, str | None], str | None]
 
 def test_the_weekly_job_makes_what_is_out_of_date_and_the_forced_one_everything(lineage, instance):
     everything = runs(lineage).keys()
+    LEASED.clear()
     assert reprocess(lineage, instance, "tiny__weekly") == everything
+    # The runs of the stages, too, have what the code location was built with.
+    assert LEASED == ["cpu", "cpu"]
+    assert all(TAGS.items() <= run.tags.items() for run in instance.get_runs())
     assert reprocess(lineage, instance, "tiny__weekly") == set()
     assert reprocess(lineage, instance, "tiny__weekly_forced") == everything
 
