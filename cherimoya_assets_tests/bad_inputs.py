@@ -281,8 +281,8 @@ BAD_INPUTS = [
     BadInput("binary peaks", write("peaks.bed", b"\x89PNG\xff\xfe\x00"), r"peaks\.bed: is not text but binary data"),
     BadInput(
         "peak past the end",
-        write("peaks.bed", "chrA\t2990\t3100\n"),
-        r"peaks\.bed line 1: end 3100 is past the end of chrA \(3000 bp\)",
+        write("peaks.bed", "chrA\t3000\t3100\n"),
+        r"peaks\.bed line 1: start 3000 is past the end of chrA \(3000 bp\)",
     ),
     BadInput(
         "peaks without chr",

@@ -5,15 +5,15 @@ What lives here: bytes to columns. What must not: sentences, and what a locus is
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cherimoya_assets.analysis.strict_bed import LONGEST_LINE, MOST_LOCI
+from cherimoya_assets.analysis.strict_bed import LONGEST_LINE, MOST_LOCI, opened
 from cherimoya_assets.analysis.tables import typed_table
 
 MOST_BYTES = 1 << 28
@@ -23,7 +23,7 @@ _HEADERS = re.compile(rb"(?m)^(?:#|(?:track|browser)(?:[ \t]|$))[^\n]*\n?")
 
 
 def read_plain(path: Path) -> pd.DataFrame | None:
-    """The rows of a BED or narrowPeak file (plain or .gz): `chrom` (str), `start`, `end` (int64).
+    """The rows of a BED or narrowPeak file (plain or gzip): `chrom` (str), `start`, `end` (int64).
 
     Returns:
         Exactly what the strict reader gives; None where it would complain, and where that cannot be seen at once.
@@ -32,7 +32,7 @@ def read_plain(path: Path) -> pd.DataFrame | None:
         return None
     content = bytearray()
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
+        with opened(path) as handle:
             # A line that does not end is not read to its end.
             while block := handle.read(LONGEST_LINE):
                 content += block
@@ -40,6 +40,7 @@ def read_plain(path: Path) -> pd.DataFrame | None:
                     return None
     except (OSError, EOFError, zlib.error):
         return None
+    content = content.removeprefix(BOM_UTF8)
     ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))
     longest = np.diff(np.concatenate([[-1], ends, [len(content)]])).max() - 1
     odd = content.count(b"\r") != content.count(b"\r\n") or not content.isascii()

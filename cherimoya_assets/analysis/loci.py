@@ -50,11 +50,12 @@ _reading = Lock()
 
 
 def read_loci(paths: Sequence[Path], chrom_sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
-    """Read BED or narrowPeak files (plain or .gz) strictly, each once a process as long as it does not change.
+    """Read BED or narrowPeak files strictly (plain or gzip, as they are named or not), each once while it is the same.
 
     Args:
         paths: one file for each source of loci.
-        chrom_sizes: chromosome lengths in bp; where given, a locus that ends past its chromosome is an error.
+        chrom_sizes: chromosome lengths in bp; where given, a locus that begins past the end of its chromosome is an
+            error. One that only ends there, as MACS writes them, is kept or lost with its window (`place_windows`).
 
     Returns:
         One row a locus in file order, sources one after the other: `locus_id` (str, unique: `chrom:start-end`, a
@@ -186,8 +187,8 @@ def _named(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _within(loci: pd.DataFrame, chrom_sizes: Mapping[str, int] | None) -> bool:
-    """Whether no locus ends past the end of its chromosome, where that is known."""
+    """Whether no locus begins past the end of its chromosome, where that is known."""
     if chrom_sizes is None:
         return True
-    last = loci.groupby("chrom")["end"].max()
-    return all(end <= chrom_sizes.get(str(chrom), end) for chrom, end in last.items())
+    last = loci.groupby("chrom")["start"].max()
+    return all(start < chrom_sizes.get(str(chrom), start + 1) for chrom, start in last.items())

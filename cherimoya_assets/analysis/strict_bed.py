@@ -7,6 +7,7 @@ the time.
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ MOST_LOCI = 20_000_000
 
 MOST_PROBLEMS = 20
 """A file of another format is wrong in every line; twenty sentences are enough to see it."""
+
+_GZIP = b"\x1f\x8b"
 
 _HEADER = re.compile(r"#|(track|browser)(\s|$)")
 
@@ -55,30 +58,47 @@ def read_strictly(paths: Sequence[Path], chrom_sizes: Mapping[str, int] | None) 
     return tables
 
 
+def opened(path: Path) -> gzip.GzipFile | io.BufferedReader:
+    """A file's text in bytes, unpacked where its content is gzip (bgzip is) or its name says so.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as handle:
+        packed = handle.read(2) == _GZIP or path.suffix.lower() in (".gz", ".bgz")
+    return gzip.open(path) if packed else path.open("rb")
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The interval lines of a file with their numbers, without headers, comments and blank lines."""
     if not path.is_file():
         raise InputError(f"{path}: no such file. Restore it or correct its path in the experiment file.")
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
+        # A byte order mark is no part of the first name; other columns than ours may be in any encoding.
+        with io.TextIOWrapper(opened(path), encoding="utf-8-sig", errors="surrogateescape") as handle:
             lines = iter(lambda: handle.readline(LONGEST_LINE + 1), "")
             for number, line in enumerate(lines, start=1):
                 if len(line) > LONGEST_LINE:
                     raise InputError(f"{path.name} line {number}: longer than 1 MB; a BED file was expected.")
                 text = line.rstrip("\r\n")
                 if text.strip() and not _HEADER.match(text):
+                    "".join(_fields(text)[:3]).encode()
                     yield number, text
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"{path.name}: cannot be decompressed ({error}). It is named .gz but is not gzip, or it is cut short; "
             "download or compress it again."
         ) from error
-    except UnicodeDecodeError as error:
+    except UnicodeEncodeError as error:
         raise InputError(f"{path.name}: is not text but binary data; a BED file was expected.") from error
 
 
+def _fields(line: str) -> list[str]:
+    return line.split("\t") if "\t" in line else line.split()
+
+
 def _locus(line: str, chrom_sizes: Mapping[str, int] | None) -> tuple[str, int, int]:
-    fields = line.split("\t") if "\t" in line else line.split()
+    fields = _fields(line)
     if len(fields) < 3:
         raise ValueError(
             f"{len(fields)} column(s), but BED has at least three, separated by tabs: chrom, start, end. Fix the row."
@@ -95,9 +115,10 @@ def _locus(line: str, chrom_sizes: Mapping[str, int] | None) -> tuple[str, int, 
         raise ValueError(f"start {start} is negative; BED is 0-based. Fix the row or remove it.")
     if end <= start:
         raise ValueError(f"end {end} <= start {start}; BED is 0-based, half-open. Fix the row or remove it.")
-    if chrom_sizes is not None and chrom in chrom_sizes and end > chrom_sizes[chrom]:
+    # MACS extends peaks past the end; whether such a window fits is decided with all others. None begins there.
+    if chrom_sizes is not None and chrom in chrom_sizes and start >= chrom_sizes[chrom]:
         raise ValueError(
-            f"end {end} is past the end of {chrom} ({chrom_sizes[chrom]} bp). "
+            f"start {start} is past the end of {chrom} ({chrom_sizes[chrom]} bp). "
             "Is this file for another genome? Fix the row or remove it."
         )
     return chrom, start, end

@@ -115,8 +115,8 @@ def test_repeated_loci_get_ids_of_their_own_across_files(tmp_path):
             "2 column(s), but BED has at least three, separated by tabs: chrom, start, end. Fix the row.",
         ),
         (
-            "chrA\t90\t101",
-            "end 101 is past the end of chrA (100 bp). Is this file for another genome? Fix the row or remove it.",
+            "chrA\t100\t101",
+            "start 100 is past the end of chrA (100 bp). Is this file for another genome? Fix the row or remove it.",
         ),
     ],
 )
@@ -160,6 +160,33 @@ def test_a_file_that_cannot_be_read_is_one_sentence(name, content, sentence, tmp
     with pytest.raises(InputError, match=sentence) as caught:
         read_loci([tmp_path / name])
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_what_its_content_is_and_not_what_it_is_called(tmp_path):
+    content = b"chrA\t1\t5\nchrB\t2\t9\n"
+    files = {
+        "a.bed.bgz": gzip.compress(content, mtime=0),
+        "b.bed.GZ": gzip.compress(content, mtime=0),
+        "c.bed": gzip.compress(content, mtime=0),
+        "d.bed": b"\xef\xbb\xbf" + content,
+        "e.bed": b"#\xe9t\xe9\n" + content.replace(b"5\n", b"5\tcaf\xe9\n"),
+        "f.bed": content.replace(b"\n", b"\r"),
+    }
+    for name, packed in files.items():
+        (tmp_path / name).write_bytes(packed)
+        assert read_loci([tmp_path / name])["locus_id"].tolist() == ["chrA:1-5", "chrB:2-9"], name
+
+
+def test_peaks_that_macs_extends_past_the_end_are_kept_and_lost_as_tangermeme_does(tmp_path):
+    from tangermeme.io import extract_loci
+
+    letters = "".join(np.random.default_rng(0).choice(list("ACGT"), 600))
+    (tmp_path / "g.fa").write_text(f">chrA\n{letters}\n")
+    path = bed(tmp_path / "a.narrowPeak", "chrA\t250\t350\nchrA\t520\t619\nchrA\t500\t601\nchrA\t440\t701\n")
+    loci = place_windows(read_loci([path], {"chrA": 600}), {"chrA": 600}, 100, None, ["chrA"])
+    assert loci["status"].tolist() == [KEPT, EDGE, KEPT, EDGE]
+    theirs = extract_loci(str(path), str(tmp_path / "g.fa"), in_window=100, return_mask=True)
+    assert [bool(kept) for kept in theirs[-1]] == (loci["status"] == KEPT).tolist()
 
 
 # Order.

@@ -179,7 +179,7 @@ ATTACKS = [
     BadInput(
         "a tag that does not fit", line("x: !!bool maybe"), r"tiny\.yaml: is not YAML: a value does not fit its tag"
     ),
-    BadInput("a mapping that is a list", line("x: !!map [[a, b]]"), r"line \d+: is not YAML: keys and values are exp"),
+    BadInput("a mapping that is a list", line("x: !!map [[a, b]]"), r"line \d+: is not YAML: expected keys and values"),
     BadInput("larger than any experiment", line("#" * 2 * MB), r"tiny\.yaml: larger than 1 MB"),
     BadInput(
         "JSON with a hundred thousand keys",
@@ -305,7 +305,7 @@ ATTACKS = [
     BadInput(
         "a sequence that turns the writing",
         replace("genome.fa", ">chrA", f">{TURNED}"),
-        r"genome\.fa line 1: '.*' is no name",
+        r"genome\.fa line 1: '.*' is not a sequence name",
     ),
     BadInput(
         "a sequence that is two partitions",
