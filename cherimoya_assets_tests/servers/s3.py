@@ -41,6 +41,8 @@ def s3_server() -> Iterator[str]:
             patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
             patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
             _wait_for(server, port)
+            # Clients are remembered for a process, and another server may be in it.
+            _filesystem().clear_instance_cache()
             _filesystem().mkdir(BUCKET)
             yield f"s3://{BUCKET}"
             _filesystem().clear_instance_cache()
