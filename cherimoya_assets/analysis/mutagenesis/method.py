@@ -53,7 +53,8 @@ class SaturationMutagenesis(AttributionMethod):
         )
         worst = self.facts(head, folds).get("mutagenesis_error_max")
         if worst is None:
-            return [centred, Verdict("matches_dense", True, "nothing was approximated")]
+            seen = "computed densely: as exact as the model's own predictions on its device"
+            return [centred, Verdict("matches_dense", True, seen)]
         dense, edits = (sum(int(fold.get(name, 0)) for fold in folds.values()) for name in ("dense_edits", "edits"))
         part = f"{dense} of {edits} edits dense"
         seen = f"largest relative error of a locus {worst:.2g}, tolerance {self.tolerance:g}; {part}"
