@@ -127,7 +127,8 @@ def test_a_build_has_the_version_of_its_commit_and_keeps_it(checkout, tmp_path):
 
 @pytest.mark.slow
 def test_an_editable_installation_has_the_version_of_its_newest_commit(checkout, tmp_path):
-    pip("install", "--editable", checkout.folder, "--prefix", tmp_path)
+    # Without --ignore-installed, pip would first remove what is installed in this environment.
+    pip("install", "--ignore-installed", "--editable", checkout.folder, "--prefix", tmp_path)
     (site,) = tmp_path.glob("lib*/python*/site-packages")
     (metadata,) = site.glob("*.dist-info")
     before = version_in(checkout.folder)
