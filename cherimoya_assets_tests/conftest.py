@@ -33,15 +33,10 @@ SLOW_FIXTURES = {"narrow_run", "narrow_materialized", "tiny_run", "bucket"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make quick` leaves out what stands on a whole run or a server, beside what is marked as slow itself.
-
-    Modules with slow tests come first, so that the processes that share the suite end together.
-    """
+    """`make quick` leaves out what stands on a whole run or a server, beside what is marked as slow itself."""
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)
