@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, KeysView, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -140,15 +140,13 @@ class Drift:
             was = stamp.step_version or "not recorded"
             said.append(f"the code of {step.name} changed (version {step.version}, was {was})")
         said += self._parameter_changes(step, stamp.parameters)
-        recorded = stamp.packages
-        said += [
-            f"{package} is {package_version(package)}, was {recorded[package]}"
-            for package in step.packages
-            if package in recorded and recorded[package] != package_version(package)
-        ]
-        if not said and step.pools_chroms and _chroms(stamp.inputs) != set(self.lineage.chroms):
-            # That is said of the inputs.
-            return []
+        packages = ((name, package_version(name), stamp.packages.get(name, "not recorded")) for name in step.packages)
+        said += [f"{name} is {version}, was {before}" for name, version, before in packages if version != before]
+        pooled = _chroms(stamp.inputs)
+        if not said and step.pools_chroms and tuple(pooled) != self.lineage.chroms:
+            # Which chromosomes are new or gone is said of the inputs.
+            same = pooled == set(self.lineage.chroms)
+            return ["the order of the chromosomes by size changed"] if same else []
         was = stamp.code_version or "not recorded"
         return said or [f"what decides the numbers of {step.name} changed (code version {now}, was {was})"]
 
@@ -212,9 +210,9 @@ class Drift:
                     remember_rows(self.lineage.files_of(key), versions, self.lineage.home.cache)
 
 
-def _chroms(names: Iterable[str]) -> set[str]:
-    """The chromosomes in the names of a stamp's inputs."""
-    return {match[1] for name in names if (match := re.search(r"\[(.*)\]$", name))}
+def _chroms(names: Iterable[str]) -> KeysView[str]:
+    """The chromosomes in the names of a stamp's inputs, in their order."""
+    return dict.fromkeys(match[1] for name in names if (match := re.search(r"\[(.*)\]$", name))).keys()
 
 
 def _grouped(found: Iterable[Source]) -> list[str]:

@@ -41,7 +41,7 @@ THIS_CODE = version()
 """Asked for when the code is imported: a checkout can move on while this process computes for hours."""
 
 PACKAGES = ("cherimoya", "tangermeme", "bpnet-lite", "modisco-lite", "memelite", "torch", "numba", "numpy", "pandas")
-"""What a stamp names besides this package and Python."""
+"""What every stamp names besides this package, Python and the packages of its own step."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class ExperimentLineage:
             packages={
                 "cherimoya_assets": THIS_CODE,
                 "python": platform.python_version(),
-                **{name: package_version(name) for name in PACKAGES},
+                **{name: package_version(name) for name in (*PACKAGES, *step.packages)},
             },
             platform=platform.platform(),
         )

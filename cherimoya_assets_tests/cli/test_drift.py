@@ -12,10 +12,10 @@ import dagster as dg
 import pytest
 import yaml
 
-from cherimoya_assets.assets.drift import Drift
-from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.experiment import read_experiment
-from cherimoya_assets.home import Home
+import cherimoya_assets.assets.drift as drift_module
+import cherimoya_assets.assets.lineage as lineage_module
+from cherimoya_assets import steps
+from cherimoya_assets.experiment import Experiment
 from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets_tests.changed_step import change_step
 from cherimoya_assets_tests.cli.command import command
@@ -40,7 +40,7 @@ def drift(file: Path, *arguments: object) -> dict[tuple[str, str | None], str]:
     """The reason of every partition that is not fresh."""
     said = command("drift", file, "--json", *arguments)
     assert (said.code, said.err) == (0, "")
-    return {(cell["asset"], cell["partition"]): cell["reason"] for cell in json.loads(said.out) if not cell["fresh"]}
+    return {(one["asset"], one["partition"]): one["reason"] for one in json.loads(said.out) if not one["fresh"]}
 
 
 def change(file: Path, **changes: object) -> None:
@@ -68,20 +68,20 @@ def run(file: Path, *arguments: object) -> set[tuple[str, str | None]]:
 
 def test_after_a_complete_run_everything_is_fresh_and_nothing_is_made_again(tiny_copy):
     file, _ = tiny_copy
-    cells = json.loads(command("drift", file, "--json").out)
-    assert {tuple(cell) for cell in cells} == {("asset", "partition", "fresh", "reason")}
-    assert all(cell["fresh"] and cell["reason"] == "" for cell in cells)
-    assert {cell["partition"] for cell in cells if cell["asset"] == "counts/seqlets"} == set(CHROMS)
-    assert [cell["partition"] for cell in cells if cell["asset"] == "experiment_report"] == [None]
-    assert command("drift", file).out == f"Everything is up to date: {len(cells)} partitions.\n"
+    found = json.loads(command("drift", file, "--json").out)
+    assert {tuple(one) for one in found} == {("asset", "partition", "fresh", "reason")}
+    assert all(one["fresh"] and one["reason"] == "" for one in found)
+    assert {one["partition"] for one in found if one["asset"] == "counts/seqlets"} == set(CHROMS)
+    assert [one["partition"] for one in found if one["asset"] == "experiment_report"] == [None]
+    assert command("drift", file).out == f"Everything is up to date: {len(found)} partitions.\n"
     said = command("run", file)
     assert (said.code, said.out.endswith(NOTHING)) == (0, True)
     assert run(file) == set()
 
 
 def test_a_missing_partition_is_not_fresh(tiny_run, tmp_path):
-    cells = json.loads(command("drift", tiny_run[0], "--home", tmp_path / "empty", "--json").out)
-    assert {(cell["fresh"], cell["reason"]) for cell in cells} == {(False, "has not been made")}
+    found = json.loads(command("drift", tiny_run[0], "--home", tmp_path / "empty", "--json").out)
+    assert {(one["fresh"], one["reason"]) for one in found} == {(False, "has not been made")}
     said = command("drift", tiny_run[0], "--home", tmp_path / "empty")
     assert "counts/attributions[chrA] has not been made\n" in said.out
 
@@ -110,9 +110,7 @@ def test_a_run_makes_what_depends_on_the_added_peaks_and_nothing_else(tiny_copy)
     named = set(drift(file))
     made = run(file)
     assert made <= named
-    assert {
-        cell for cell in made if cell[1] is not None and cell[0] in ("one_hot_sequences", "counts/attributions")
-    } == {
+    assert {place for place in made if place[1] and place[0] in ("one_hot_sequences", "counts/attributions")} == {
         ("one_hot_sequences", "chrB"),
         ("counts/attributions", "chrB"),
     }
@@ -219,26 +217,84 @@ def test_a_changed_contig_and_a_changed_model_are_named(tiny_copy):
     assert ("one_hot_sequences", "chrA") not in reasons
 
 
-def test_libraries_and_code_are_named(tiny_copy, monkeypatch):
-    file, home = tiny_copy
-    lineage = ExperimentLineage(read_experiment(file), Home(home))
-    real = Drift(lineage).of(lineage.key("counts", "modisco_patterns"), None)
-    assert real.fresh
-    import cherimoya_assets.assets.drift as drift_module
-    import cherimoya_assets.assets.lineage as lineage_module
+def own_reasons(file: Path) -> dict[str, set[str]]:
+    """What `drift` says of each step, where nothing that it stands on is out of date."""
+    found: dict[str, set[str]] = {}
+    for (asset, _), reason in drift(file).items():
+        if "; it stands on " not in reason:
+            found.setdefault(asset.rpartition("/")[2], set()).add(reason)
+    return found
 
+
+@pytest.mark.parametrize("package", sorted({name for row in steps.STEPS for name in row.packages}))
+def test_every_package_that_decides_a_number_is_named(tiny_copy, monkeypatch, package):
     version = lineage_module.package_version
-    newer = lambda name: "99.0" if name == "modisco-lite" else version(name)  # noqa: E731
+    newer = lambda name: "99.0" if name == package else version(name)  # noqa: E731
     monkeypatch.setattr(lineage_module, "package_version", newer)
     monkeypatch.setattr(drift_module, "package_version", newer)
+    found = own_reasons(tiny_copy[0])
+    assert found and found.keys() <= {row.name for row in steps.STEPS if package in row.packages}
+    assert set.union(*found.values()) == {f"{package} is 99.0, was {version(package)}"}
+
+
+def test_a_package_that_an_older_stamp_does_not_have_is_named(tiny_copy, monkeypatch):
+    file, home = tiny_copy
+    manifest = home / "store" / "tiny" / "counts" / "attribution_tracks" / "_pooled" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["stamp"]["packages"]["figwig"]
+    manifest.write_text(json.dumps(content))
+    assert drift(file) == {}
+    version = lineage_module.package_version
+    monkeypatch.setattr(lineage_module, "package_version", lambda name: "99.0" if name == "figwig" else version(name))
+    assert own_reasons(file) == {"attribution_tracks": {f"figwig is {version('figwig')}, was not recorded"}}
+
+
+@pytest.mark.parametrize("row", steps.STEPS, ids=lambda row: row.name)
+def test_the_code_of_every_step_is_named(tiny_copy, monkeypatch, row):
+    change_step(monkeypatch, row.name, version=99)
+    reason = f"the code of {row.name} changed (version 99, was {row.version})"
+    assert own_reasons(tiny_copy[0]) == {row.name: {reason}}
+
+
+VALID = {"algorithm": "deep_lift_shap", "dtype": "float64", "modisco.window": 18}
+"""What cannot be a little more than it is."""
+
+
+def parameters() -> dict[str, object]:
+    """Every parameter that decides a number, by its place in an experiment file, with what it has there by default."""
+    some = Experiment.model_validate({"name": "x", "sequences": "x", "loci": "x", "model": "x"})
+    groups = [group for row in steps.STEPS for group in row.parameters]
+    found = [(group.section, *one) for group in groups for one in group.values(some).items()]
+    return {f"{section}.{name}".lstrip("."): value for section, name, value in found}
+
+
+@pytest.mark.parametrize("place", parameters())
+def test_every_parameter_is_named_with_what_it_was(tiny_copy, place):
+    file, _ = tiny_copy
+    section, _, name = place.rpartition(".")
+    content, default = yaml.safe_load(file.read_text()), parameters()[place]
+    there = content.setdefault(section, {}) if section else content
+    was = there.get(name, default)
+    now = VALID.get(place, not was if isinstance(was, bool) else was + 1 if isinstance(was, int) else None)
+    there[name] = was / 2 if now is None else now
+    file.write_text(yaml.safe_dump(content))
+    shown = [str(value).lower() if isinstance(value, bool) else str(value) for value in (there[name], was)]
+    found = own_reasons(file)
+    assert any(f"{place} is {shown[0]}, was {shown[1]}" in reason for said in found.values() for reason in said)
+    assert "what decides" not in str(found)
+
+
+def test_another_order_of_the_chromosomes_is_named_by_what_pools_them(tiny_copy):
+    """They stand largest first, and so does what is pooled of them."""
+    file, _ = tiny_copy
+    with (file.parent / "genome.fa").open() as genome:
+        head, _, rest = genome.read().partition(">chrC\n")
+    (file.parent / "genome.fa").write_text(f"{head}>chrC\n" + ("ACGT" * 15 + "\n") * 20 + rest)
     reasons = drift(file)
-    assert reasons["counts/modisco_patterns", None] == f"modisco-lite is 99.0, was {version('modisco-lite')}"
-    assert ("counts/attributions", "chrA") not in reasons
-    monkeypatch.undo()
-    was = lineage.steps["marginalization_effects"].version
-    change_step(monkeypatch, "marginalization_effects", version=99)
-    reason = drift(file)["marginalization_effects", "chrB"]
-    assert reason == f"the code of marginalization_effects changed (version 99, was {was})"
+    order = "the order of the chromosomes by size changed"
+    assert reasons["marginalization_backgrounds", None].startswith(f"{order}; genome[chrC] changed")
+    assert reasons["counts/seqlet_null", None].startswith(f"{order}; genome[chrC] changed")
+    assert ("one_hot_sequences", "chrA") not in reasons
 
 
 def test_a_dropped_chromosome_is_named_by_what_pools_it_and_by_nothing_else(tiny_copy):
