@@ -77,6 +77,27 @@ def test_values_and_events_come_along(renamed):
     assert kept_under_another_name(renamed.lineage) == ""
 
 
+def test_what_was_recorded_of_a_value_comes_along_with_the_paths_that_it_has_now(renamed):
+    lineage, report = renamed.lineage, "experiment_report/_pooled/latest/experiment.html"
+    elsewhere = dg.MetadataValue.path(f"{lineage.store.root}/tiny_2/{report}")
+    here = dg.MetadataValue.path(f"{lineage.store.root}/tiny/{report}")
+    metadata = {"seconds": 1.5, "report": here, "another": elsewhere}
+    tags = {"dagster/data_version": lineage.store.manifest(("tiny", "experiment_report"), None).version}
+    with open_instance(lineage.home) as instance:
+        event = dg.AssetMaterialization(["tiny", "experiment_report"], metadata=metadata, tags=tags)
+        instance.report_runless_asset_event(event)
+    take_over(lineage, "tiny")
+    with open_instance(lineage.home) as instance:
+        (record,) = instance.fetch_materializations(lineage.key("experiment_report"), limit=1).records
+    found = {name: value.value for name, value in record.asset_materialization.metadata.items()}
+    assert found == {
+        "seconds": 1.5,
+        "report": f"{lineage.store.root}/renamed/{report}",
+        "another": elsewhere.path,
+    }
+    assert (lineage.store.root / "renamed" / report).parent.exists()
+
+
 def test_values_and_events_come_along_in_a_bucket(renamed):
     with s3_server() as bucket:
         home = renamed.lineage.home
