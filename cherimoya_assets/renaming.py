@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
@@ -40,11 +40,17 @@ def kept_under_another_name(lineage: ExperimentLineage) -> str:
     if any(lineage.store.partitions(tuple(key.path)) for key in lineage.asset_keys):
         return ""
     for old in dict.fromkeys(key[0] for key, _ in lineage.store.contents()):
+        stored: list[Freshness] = []
         try:
-            stored, others = _compared(lineage, old)
+            for one in _stored_as(lineage, old):
+                if one.own:
+                    # One partition tells another experiment; a store may hold thousands of them.
+                    stored = []
+                    break
+                stored.append(one)
         except (CherimoyaAssetsError, OSError):
             return ""
-        if stored and not others:
+        if stored:
             words = ["rename", str(lineage.experiment.source), old, "--home", str(lineage.home.root)]
             return (
                 f"{lineage.store.root / path_part(old)} holds the same: {_count(stored)}, made from the same inputs by "
@@ -69,8 +75,8 @@ def take_over(lineage: ExperimentLineage, old: str) -> str:
             "old one stands on the command line."
         )
     lineage.store.verify_can_rename(old, lineage.name)
-    stored, others = _compared(lineage, old)
-    if others:
+    stored = list(_stored_as(lineage, old))
+    if others := [one for one in stored if one.own]:
         more = f" (and {len(others) - 1} more)" if others[1:] else ""
         raise StorageError(
             f"{lineage.store.root / path_part(old)}: these are not the values of {lineage.name}: "
@@ -95,12 +101,13 @@ def _named(lineage: ExperimentLineage, name: str) -> ExperimentLineage:
     return ExperimentLineage(lineage.experiment.model_copy(update={"name": name}), lineage.home)
 
 
-def _compared(lineage: ExperimentLineage, old: str) -> tuple[list[Freshness], list[Freshness]]:
-    """The partitions of an experiment that are stored under another name, and those of them that are not its own."""
+def _stored_as(lineage: ExperimentLineage, old: str) -> Iterator[Freshness]:
+    """The partitions of an experiment that are stored under another name, each compared when it is asked for."""
     drift = Drift(_named(lineage, old))
-    everything = drift.of_assets(drift.lineage.asset_keys)
-    stored = [one for one in everything if drift.versions.manifest(one.key, one.partition) is not None]
-    return stored, [one for one in stored if one.own]
+    for key in drift.lineage.asset_keys:
+        for partition in drift.lineage.partitions_of(key):
+            if drift.versions.manifest(key, partition) is not None:
+                yield drift.of(key, partition)
 
 
 def _refuse_work(instance: dg.DagsterInstance, lineage: ExperimentLineage, old: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,7 +48,7 @@ class AttributionBlock:
     locus_id: NDArray[np.str_]
     window_start: NDArray[np.int64]
 
-    @property
+    @cached_property
     def projected(self) -> NDArray[np.float32]:
         """Contribution of the base that is there, float32, (n, attr_window), summed as `cherimoya seqlets` sums."""
         import torch

@@ -12,6 +12,7 @@ stopwatch (so the choice here depends on the experiment alone).
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -98,8 +99,16 @@ class DeepLiftEngine:
         paths: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {}
         with self.model.numerics():
             for head in asked.outputs:
-                paths[head], fast = self._paths(head, asked.group)
-                if fast is not None and sequences:
+                arguments = {
+                    "group": asked.group,
+                    "dtype": self.dtype,
+                    "device": self.device,
+                    **self.method.model_dump(exclude={"fast"}),
+                }
+                paths[head] = partial(self._default, head, arguments)
+                # Where nothing is left to compute, there is nothing to check it on and no engine to make.
+                fast = self.model.fast_deep_lift_shap(head, **arguments) if self.method.fast and sequences else None
+                if fast is not None:
                     facts |= _agreement(self.model, fast(sequences[0]), paths[head](sequences[0]))
                     paths[head] = fast
 
@@ -111,27 +120,11 @@ class DeepLiftEngine:
 
         return LocusByLocus(facts, loci())
 
-    def _paths(
-        self, head: str, group: int | None
-    ) -> tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor] | None]:
-        """The default path, and the fast one where it is asked for and there is one."""
-        of = self.method
-        arguments: dict[str, Any] = {
-            "group": group,
-            "dtype": self.dtype,
-            "device": self.device,
-            "n_shuffles": of.n_shuffles,
-            "random_state": of.random_state,
-            "warning_threshold": of.warning_threshold,
-        }
+    def _default(self, head: str, arguments: dict[str, Any], X: torch.Tensor) -> torch.Tensor:
+        def sized(size: int) -> torch.Tensor:
+            return self.model.deep_lift_shap(X, head, batch_size=size, **arguments)
 
-        def default(X: torch.Tensor) -> torch.Tensor:
-            def sized(size: int) -> torch.Tensor:
-                return self.model.deep_lift_shap(X, head, batch_size=size, **arguments)
-
-            return self.batch.run(sized, self.device)
-
-        return default, self.model.fast_deep_lift_shap(head, **arguments) if of.fast else None
+        return self.batch.run(sized, self.device)
 
 
 def _agreement(model: SequenceModel, fast: torch.Tensor, default: torch.Tensor) -> dict[str, float | int | str]:

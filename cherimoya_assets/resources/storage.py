@@ -49,6 +49,7 @@ from cherimoya_assets.resources.layout import (
 )
 from cherimoya_assets.resources.local_disk import LocalDisk
 from cherimoya_assets.resources.manifest import (
+    UNSTAMPED,
     Manifest,
     content_version,
     different_files,
@@ -149,7 +150,7 @@ class AssetStore:
         """How a file of a partition names another file of this machine."""
         return self._backend.path_of(path, partition_place(key, partition))
 
-    def stage(self, value: Stored, stamp: Stamp | None = None) -> Staged:
+    def stage(self, value: Stored, stamp: Stamp = UNSTAMPED) -> Staged:
         """Write and hash a value without making it visible.
 
         Raises:
@@ -159,7 +160,7 @@ class AssetStore:
         if kind not in stored_types():
             raise TypeError(f"{kind} is not a stored type; no step stores it")
         with _disk_in_a_sentence(self.root):
-            return self._stage(value, kind, stamp or Stamp())
+            return self._stage(value, kind, stamp)
 
     def commit(self, staged: Staged, key: tuple[str, ...], partition: str | None) -> Path | UPath:
         """Make a staged value the content of a partition; returns the folder of its files.

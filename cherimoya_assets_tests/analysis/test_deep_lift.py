@@ -196,6 +196,14 @@ def test_a_fast_path_that_disagrees_is_an_error_and_not_a_silent_change(models, 
     attributed(models["cherimoya"], sequences(2), heads=("counts",), fast=False)
 
 
+def test_without_sequences_no_fast_engine_is_made(models, monkeypatch):
+    from cherimoya import _deep_lift_shap_engine
+
+    monkeypatch.setattr(_deep_lift_shap_engine, "Engine", lambda *_, **__: pytest.fail("an engine was made"))
+    scores, _ = attributed(models["cherimoya"], sequences(0), heads=("counts",))
+    assert scores["counts"].shape == (0, 4, END - START)
+
+
 def test_counts_of_all_groups_at_once_are_refused_in_a_sentence(models):
     with pytest.raises(ModelError, match=r"attributes one output, but .* counts of 2 signal groups\. Set group to one"):
         attributed(models["several groups and controls"], sequences(1), group=None)
