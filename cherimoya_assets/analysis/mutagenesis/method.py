@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from cherimoya_assets.analysis.sequence_model import SequenceModel
 
 CENTRED_TOLERANCE = 1e-5
-"""Float32 mean-centring leaves about 1e-7 of the largest score; ten times hundred of that is a real offset."""
+"""Of the largest score. Every engine centres in float32 or float64, whatever dtype the model computes in, which leaves
+about 1e-7; a hundred times that is a real offset."""
 
 
 class SaturationMutagenesis(AttributionMethod):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class TangermemeEngine:
     """Dense mutagenesis of any model. See `engines.Engine`."""
 
-    name, version, alone = "tangermeme", 1, False
+    name, version, alone = "tangermeme", 2, False
 
     def __init__(self, model: SequenceModel, *, length: int, batch_size: int | None, dtype: str, device: str) -> None:
         self.model, self.dtype, self.device = model, dtype, device
@@ -91,15 +91,16 @@ class TangermemeEngine:
 def centred_effects(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     """The change that each base makes, less its mean over the four bases, averaged over the model's outputs.
 
-    What tangermeme does when it is not asked for raw outputs, operation for operation, of one sequence.
+    What tangermeme does when it is not asked for raw outputs, operation for operation, of one sequence; but in float32
+    whatever the model computes in, because a mean that is rounded to bfloat16 leaves scores off their centre by 0.4 %.
 
     Args:
-        before: (1, n_outputs), predictions of the sequence.
+        before: (1, n_outputs), predictions of the sequence, in any dtype.
         after: (1, 4, width, n_outputs), predictions with one base replaced.
 
     Returns:
         float32 (4, width).
     """
-    effects = after - before[:, None, None]
+    effects = after.float() - before.float()[:, None, None]
     effects -= effects.mean(dim=1, keepdim=True)
-    return effects.mean(dim=-1)[0].float()
+    return effects.mean(dim=-1)[0]

@@ -47,5 +47,5 @@ def test_an_engine_says_its_name_its_version_and_whether_threads_matter():
     assert found == {
         CherimoyaEngine: ("windowed", 2, True),
         BPNetEngine: ("windowed", 1, True),
-        TangermemeEngine: ("tangermeme", 1, False),
+        TangermemeEngine: ("tangermeme", 2, False),
     }

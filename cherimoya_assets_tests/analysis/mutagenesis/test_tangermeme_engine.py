@@ -9,7 +9,9 @@ import torch
 from cherimoya_assets.analysis.attribution_method import Asked
 from cherimoya_assets.analysis.locus_by_locus import collect
 from cherimoya_assets.analysis.models import load_model
-from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import TangermemeEngine
+from cherimoya_assets.analysis.mutagenesis.method import SaturationMutagenesis
+from cherimoya_assets.analysis.mutagenesis.tangermeme_engine import TangermemeEngine, centred_effects
+from cherimoya_assets_tests.analysis.mutagenesis.strong_models import fresh_model, strong_model
 from cherimoya_assets_tests.small_models import IN_WINDOW, bpnet_file, cherimoya_file, chrombpnet_file
 
 START, END = 68, 80
@@ -141,6 +143,42 @@ def test_half_precision_is_near_and_differs(models):
     exact, half = (scores(models["cherimoya"], X, dtype=dtype)["profile"] for dtype in ("float32", "bfloat16"))
     assert not np.array_equal(exact, half)
     assert np.corrcoef(exact.ravel(), half.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", [*MAKERS, "strong", "fresh"])
+def test_scores_in_half_precision_are_centred_and_pass_their_own_check(models, name, dtype):
+    """The model's predictions are rounded, and the mean over the alphabet is not."""
+    from tangermeme.saturation_mutagenesis import saturation_mutagenesis
+
+    model = {"strong": strong_model, "fresh": fresh_model}[name]() if name not in models else models[name]
+    X = sequences(1)
+    for head, found in scores(model, X, dtype=dtype).items():
+        (verdict, _) = SaturationMutagenesis().verdicts(head, found, {"fold": {}})
+        assert verdict.passed, verdict.seen
+        before, after = saturation_mutagenesis(
+            wrapper(model, head, 0),
+            torch.from_numpy(X),
+            start=START,
+            end=END,
+            raw_outputs=True,
+            dtype=dtype,
+            device="cpu",
+        )
+        expected = (after.double() - before.double()[:, None, None]).mean(dim=-1)
+        expected -= expected.mean(dim=1, keepdim=True)
+        assert expected.abs().max() > 0
+        np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-6 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_mean_over_the_alphabet_is_not_rounded_as_predictions_are(dtype):
+    """Predictions near zero, where the dtype has digits that their mean would lose."""
+    after = torch.randn(1, 4, 50, 1, generator=torch.Generator().manual_seed(0)).to(getattr(torch, dtype))
+    found = centred_effects(torch.zeros(1, 1, dtype=after.dtype), after)
+    assert found.dtype == torch.float32
+    expected = after.double() - after.double().mean(dim=1, keepdim=True)
+    torch.testing.assert_close(found.double(), expected[0, ..., 0], rtol=0, atol=1e-6)
 
 
 def test_no_sequences_are_a_valid_input(models):
