@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cherimoya_assets.analysis.strict_bed import LONGEST_LINE, MOST_LOCI, opened
+from cherimoya_assets.analysis.strict_bed import LONGEST_LINE, MOST_LOCI, opened, pairs
 from cherimoya_assets.analysis.tables import typed_table
 
 MOST_BYTES = 1 << 28
@@ -47,7 +47,8 @@ def read_plain(path: Path) -> pd.DataFrame | None:
     # The strict reader counts the end of a line.
     if odd or longest >= LONGEST_LINE or len(ends) > MOST_LOCI:
         return None
-    return _columns(_HEADERS.sub(b"", content))
+    rows = _HEADERS.sub(b"", content)
+    return None if pairs(rows.partition(b"\n")[0].decode()) else _columns(rows)
 
 
 def _columns(content: bytes) -> pd.DataFrame | None:

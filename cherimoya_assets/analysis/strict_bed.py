@@ -44,6 +44,11 @@ def read_strictly(paths: Sequence[Path], chrom_sizes: Mapping[str, int] | None) 
         for number, line in _lines(path):
             if len(rows) + len(found) >= MOST_LOCI:
                 raise InputError(f"{path.name} line {number}: more than {MOST_LOCI:,} rows; this is not a BED file.")
+            if not rows and pairs(line):
+                raise InputError(
+                    f"{path.name} line {number}: two intervals a row (BEDPE), but one was expected: chrom, start, end. "
+                    "Give the file of the peaks that were called, or write the loci as BED."
+                )
             try:
                 rows.append(_locus(line, chrom_sizes))
             except ValueError as error:
@@ -56,6 +61,13 @@ def read_strictly(paths: Sequence[Path], chrom_sizes: Mapping[str, int] | None) 
     if problems:
         raise Problems(problems)
     return tables
+
+
+def pairs(row: str) -> bool:
+    """Whether a row holds two intervals, of one chromosome, as BEDPE does."""
+    fields = _fields(row)
+    second = fields[3:6]
+    return len(second) == 3 and second[0] == fields[0] and all(map(_WHOLE.fullmatch, second[1:]))
 
 
 def opened(path: Path) -> gzip.GzipFile | io.BufferedReader:

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def facts(lineage: ExperimentLineage, device: str) -> list[tuple[str, str]]:
     """What a run would do, in words; the name is empty where a line goes on."""
-    from cherimoya_assets.analysis.motifs import read_motifs
+    from cherimoya_assets.analysis.motifs import read_motifs, uneven
     from cherimoya_assets.resources.gpu import resolve_device
 
     experiment = lineage.experiment
@@ -56,7 +56,13 @@ def facts(lineage: ExperimentLineage, device: str) -> list[tuple[str, str]]:
         ("device", words[-1] if words else "cpu"),
     ]
     if lineage.motif_file is not None:
-        lines.append(("motifs", f"{len(read_motifs(lineage.motif_file)):,} in {lineage.motif_file.name}"))
+        motifs = read_motifs(lineage.motif_file)
+        lines.append(("motifs", f"{len(motifs):,} in {lineage.motif_file.name}"))
+        if off := uneven(motifs):
+            name, total = max(off.items(), key=lambda item: abs(item[1] - 1))
+            lines.append(
+                ("", f"{len(off):,} with probabilities that do not sum to 1 ({name}: {total:.3f}), taken as they are")
+            )
     if lineage.marginalizes:
         lines.append(("backgrounds", backgrounds_fact(lineage)))
     else:

@@ -37,6 +37,15 @@ def test_a_good_experiment_is_ok_with_what_a_run_would_do(tmp_path):
     assert "chrA 3, chrB 2, chrC 0" in said.out
 
 
+def test_motifs_that_are_no_probabilities_to_the_digit_are_named(tmp_path):
+    experiment = tiny_experiment(tmp_path)
+    text = (tmp_path / "motifs.meme").read_text()
+    (tmp_path / "motifs.meme").write_text(text.replace("0.1 0.1 0.1 0.7", "0.1 0.1 0.1 0.66"))
+    said = command("check", experiment)
+    assert said.code == 0
+    assert "1 with probabilities that do not sum to 1 (two: 0.960), taken as they are" in said.out
+
+
 def test_losses_are_counted_as_a_run_counts_them(tmp_path):
     """By hand: of chrA's three peaks one touches the exclusion list; of chrB's three one is at the edge; no chrC."""
     experiment = tiny_experiment(tmp_path, {"chroms": ["chrA"], "exclusion_lists": ["x.bed"]})

@@ -115,7 +115,7 @@ def test_check_says_the_same(row, tmp_path):
         assert problems == []
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if "motifs" in row], ids=named)
+@pytest.mark.parametrize("row", [row for row in ROWS if "motifs" in row and "w=" in row["text"]], ids=named)
 def test_motifs_are_those_of_memelite(row, tmp_path):
     from memelite.io import read_meme
 

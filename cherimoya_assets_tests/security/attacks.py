@@ -263,7 +263,7 @@ ATTACKS = [
     BadInput(
         "a motif wider than a number",
         write("motifs.meme", f"{HEADER}MOTIF a\n{MATRIX}".replace("w= 1", "w= " + "9" * 5000)),
-        r"motifs\.meme line 5: line 6 must give the width",
+        r"motifs\.meme line 5: line 6: w= 9+\.\.\. is not a width",
     ),
     BadInput(
         "an alphabet that clears the terminal",
