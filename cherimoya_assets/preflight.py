@@ -18,6 +18,7 @@ from cherimoya_assets.analysis.loci import read_loci
 from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.analysis.modisco import check_parameters
 from cherimoya_assets.analysis.motifs import read_motifs
+from cherimoya_assets.analysis.sequence_model import SequenceModel, check_folds
 from cherimoya_assets.errors import CherimoyaAssetsError, Problems
 from cherimoya_assets.experiment import Experiment, read_experiment
 from cherimoya_assets.experiment.model import not_a_partition
@@ -69,14 +70,18 @@ def check_inputs(experiment: Experiment, cache: Path, *, device: str | None = No
         matrices = found.look(partial(read_motifs, motifs))
         if matrices and (long := [name for name, matrix in matrices.items() if matrix.shape[1] > experiment.in_window]):
             found.add([f"{motifs.name}: motif {long[0]!r} is longer than in_window {experiment.in_window}. Remove it."])
-    for model_file in experiment.model.values():
+    fitting: dict[str, SequenceModel] = {}
+    for fold, model_file in experiment.model.items():
         model = found.look(partial(load_model, model_file))
         if model is not None:
-            found.look(partial(model.check_window, experiment.in_window, experiment.out_window))
+            if found.fine(partial(model.check_window, experiment.in_window, experiment.out_window)):
+                fitting[fold] = model
             found.look(partial(model.check_group, experiment.group))
             found.look(partial(model.check_dtype, experiment.dtype))
             asked = (experiment.output, experiment.group, experiment.dtype)
             found.look(partial(experiment.method.check, model, *asked))
+    if fitting:
+        found.look(lambda: check_folds(fitting, experiment.in_window))
     found.look(lambda: check_parameters(experiment.modisco, experiment.attr_window))
     return found.sentences
 
@@ -89,6 +94,12 @@ class _Findings:
 
     def add(self, sentences: Iterable[str]) -> None:
         self.sentences += [sentence for sentence in sentences if sentence not in self.sentences]
+
+    def fine(self, check: Callable[[], None]) -> bool:
+        """Whether a check raises none of our errors; the sentences of one that does are kept."""
+        before = len(self.sentences)
+        self.look(check)
+        return len(self.sentences) == before
 
     def look(self, attempt: Callable[[], T]) -> T | None:
         """What `attempt` returns; where it raises one of our errors, its sentences are kept."""

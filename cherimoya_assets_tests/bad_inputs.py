@@ -127,6 +127,16 @@ def model_with_a_flipped_bit(folder: Path) -> None:
     (folder / "model.torch").write_bytes(content)
 
 
+def a_fold_of_another_model(folder: Path) -> None:
+    """Fold b trims one bp more."""
+    import torch
+
+    payload = torch.load(folder / "model.torch", weights_only=True)
+    payload["config"]["trimming"] += 1
+    torch.save(payload, folder / "b.torch")
+    change(model={"a": "model.torch", "b": "b.torch"})(folder)
+
+
 PEAK = "chrA\t300\t340\n"
 HEADER = "MEME version 4\n\nALPHABET= ACGT\n\n"
 MATRIX = "letter-probability matrix: alength= 4 w= 1\n0.25 0.25 0.25 0.25\n"
@@ -323,6 +333,14 @@ BAD_INPUTS = [
         both(write("x.bed", "chrA 5\n"), change(exclusion_lists=["x.bed"])),
         r"x\.bed line 1: 2 column",
     ),
+    # parameters of steps
+    BadInput("no thread", change(annotation={"n_jobs": 0}), r"`annotation\.n_jobs`: must be 1 or more .*, found 0"),
+    BadInput("-2 threads", change(annotation={"n_jobs": -2}), r"`annotation\.n_jobs`: must be .* or -1 for all"),
+    BadInput(
+        "too narrow for TF-MoDISco",
+        change(attr_window=28, modisco=None),
+        r"modisco\.window is 28, and a seqlet of TF-MoDISco is 30 bp wide \(modisco\.size 20 .* to 30 or more",
+    ),
     # the model
     BadInput("no model", remove("model.torch"), r"model\.torch: cannot be read .*No such file"),
     BadInput("truncated model", cut("model.torch", 2000), r"model\.torch: is damaged, cut short, or not"),
@@ -349,6 +367,11 @@ BAD_INPUTS = [
     BadInput("model with a flipped bit", model_with_a_flipped_bit, r"model\.torch: is damaged: the checksum of"),
     BadInput("a folder for a model", change(model="."), r": cannot be read \(Is a directory\)"),
     BadInput("no such group", change(group=3), r"model\.torch: has 1 signal group\(s\), so there is no group 3"),
+    BadInput(
+        "folds of two models",
+        a_fold_of_another_model,
+        r"The folds a \(model\.torch\) and b \(b\.torch\) do not predict the same: .* 52 bp of profile, the other 50,",
+    ),
     BadInput("one fold missing", change(model={"a": "model.torch", "b": "b.torch"}), r"b\.torch: cannot be read"),
     BadInput(
         "untrusted ChromBPNet",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from bpnetlite.bpnet import BPNet
+from bpnetlite.bpnet import BasePairNet, BPNet
 from bpnetlite.chrombpnet import ChromBPNet
 from cherimoya import Cherimoya
 
@@ -61,8 +61,14 @@ def chrombpnet_file(folder: Path, *, seed: int = 0) -> NamedFile:
     return NamedFile.trusting(path, "chrombpnet")
 
 
-def _bpnet(outputs: int, controls: int, seed: int) -> BPNet:
-    model = BPNet(n_filters=8, n_layers=2, n_outputs=outputs, n_control_tracks=controls, verbose=False)
+def basepairnet_file(folder: Path, *, outputs: int = 2, controls: int = 2, seed: int = 0) -> NamedFile:
+    path = folder / f"basepairnet_{seed}.torch"
+    torch.save(_bpnet(outputs, controls, seed, BasePairNet), path)
+    return NamedFile.trusting(path, "basepairnet")
+
+
+def _bpnet(outputs: int, controls: int, seed: int, kind: type[torch.nn.Module] = BPNet) -> torch.nn.Module:
+    model = kind(n_filters=8, n_layers=2, n_outputs=outputs, n_control_tracks=controls, trimming=53, verbose=False)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -26,7 +26,7 @@ from cherimoya_assets.analysis.attribution_chunks import (
 )
 from cherimoya_assets.analysis.attribution_method import Asked, AttributionMethod, LocusEngine
 from cherimoya_assets.analysis.one_hot import SequenceBlock
-from cherimoya_assets.analysis.sequence_model import SequenceModel
+from cherimoya_assets.analysis.sequence_model import SequenceModel, check_folds
 from cherimoya_assets.errors import ModelError
 
 
@@ -118,8 +118,8 @@ def attribute(
         what each fold's computation says of itself.
 
     Raises:
-        ModelError: no fold, or a model whose window, groups or dtype do not fit, before anything is computed; and
-            what the method raises.
+        ModelError: no fold, a model whose window, groups or dtype do not fit, or folds that predict different things,
+            before anything is computed; and what the method raises.
         DeviceError: the device has not the memory for one sequence at a time.
     """
     if not models:
@@ -130,6 +130,7 @@ def attribute(
         model.check_group(group)
         model.check_dtype(dtype)
         method.check(model, outputs, group, dtype)
+    check_folds(models, length)
     start = length // 2 - attr_window // 2
     asked = Asked(start, start + attr_window, tuple(outputs), group)
     decisive = {"algorithm": method.name, **method.decisive, **asdict(asked), "dtype": dtype}

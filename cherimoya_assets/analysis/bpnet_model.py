@@ -1,12 +1,15 @@
-"""BPNet and ChromBPNet, as bpnet-lite saves, wraps and attributes them.
+"""BPNet, BasePairNet and ChromBPNet, as bpnet-lite saves, wraps and attributes them.
 
 bpnet-lite saves whole pickled modules, which execute code when opened; `models.py` opens them only where the experiment
-calls them trusted and names their sha256.
+calls them trusted and names their sha256. What is opened has the weights of the file and the code of the installed
+bpnet-lite, so that modules which an older one did not have are missing (`complete`). Weights of any precision become
+float32, as `bpnet attribute` casts them.
 """
 
 from __future__ import annotations
 
 import io
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +20,13 @@ if TYPE_CHECKING:
     import torch
 
     from cherimoya_assets.analysis.mutagenesis.engines import Engine
+
+
+MOVED = (
+    "open it with the version that saved it, save its `state_dict()`, load that into a model of the installed "
+    "bpnet-lite and save the whole of it"
+)
+"""What to do with a file of another version: a whole module is bound to the code that saved it, its weights are not."""
 
 
 class BPNetModel(SequenceModel):
@@ -31,6 +41,14 @@ class BPNetModel(SequenceModel):
 
         found: type[torch.nn.Module] = BPNet
         return found
+
+    @classmethod
+    def complete(cls, path: Path, module: Any) -> None:
+        """Give a module what it lacks because an older bpnet-lite saved it; nothing of that holds weights.
+
+        Raises:
+            ModelError: its parts do not fit each other.
+        """
 
     @classmethod
     def trimming_of(cls, module: Any) -> int:
@@ -48,18 +66,26 @@ class BPNetModel(SequenceModel):
             module: Any = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
         except Exception as error:
             raise ModelError(
-                f"{path.name}: is damaged, or was saved by another version ({first_line(error)}). "
-                "Save the model again with the installed bpnet-lite."
+                f"{path.name}: cannot be opened by bpnet-lite {version('bpnet-lite')} ({first_line(error)}): it is "
+                f"damaged, or another version saved it. Restore it, or {MOVED}."
             ) from error
         if not isinstance(module, expected):
             raise ModelError(
                 f"{path.name}: holds a {type(module).__name__}, but `kind` says {cls.kind}. Correct `kind`, or name a "
                 "file that bpnet-lite saved."
             )
-        check_weights(path, module)
-        loaded: Any = module.to(device).eval()
-        groups, controls = (int(loaded.n_outputs),), int(loaded.n_control_tracks)
-        return cls(loaded, groups, controls, cls.trimming_of(loaded), path, fingerprint)
+        try:
+            cls.complete(path, module)
+            loaded: Any = module.float().to(device).eval()
+            groups, controls = (int(loaded.n_outputs),), int(loaded.n_control_tracks)
+            trimming = cls.trimming_of(loaded)
+        except (AttributeError, TypeError) as error:
+            raise ModelError(
+                f"{path.name}: lacks what bpnet-lite {version('bpnet-lite')} reads of a {expected.__name__} "
+                f"({first_line(error)}); another version saved it. To use it, {MOVED}."
+            ) from error
+        check_weights(path, loaded)
+        return cls(loaded, groups, controls, trimming, path, fingerprint)
 
     def with_controls(self) -> torch.nn.Module:
         """See `SequenceModel.with_controls`."""
@@ -114,6 +140,20 @@ class BPNetModel(SequenceModel):
         return attributed
 
 
+class BasePairNetModel(BPNetModel):
+    """A BPNet as in basepairmodels: its layers add to what comes before the rectifier. tangermeme computes it."""
+
+    kind = "basepairnet"
+
+    @classmethod
+    def saved(cls) -> type[torch.nn.Module]:
+        """See `BPNetModel.saved`."""
+        from bpnetlite.bpnet import BasePairNet
+
+        found: type[torch.nn.Module] = BasePairNet
+        return found
+
+
 class ChromBPNetModel(BPNetModel):
     """A ChromBPNet: two BPNets, one of which learned the enzyme's bias."""
 
@@ -126,6 +166,24 @@ class ChromBPNetModel(BPNetModel):
 
         found: type[torch.nn.Module] = ChromBPNet
         return found
+
+    @classmethod
+    def complete(cls, path: Path, module: Any) -> None:
+        """See `BPNetModel.complete`: until 0.6 counts were added by a function, until 0.3 nothing was counted."""
+        from bpnetlite.chrombpnet import _Exp, _Log
+
+        for name, made in (("_log", _Log), ("_exp1", _Exp), ("_exp2", _Exp)):
+            if not hasattr(module, name):
+                setattr(module, name, made())
+        if not hasattr(module, "n_control_tracks"):
+            module.n_control_tracks, module.n_outputs = module.accessibility.n_control_tracks, 1
+        bias, accessibility = int(module.bias.trimming), int(module.accessibility.trimming)
+        if bias > accessibility:
+            raise ModelError(
+                f"{path.name}: its bias model trims {bias} bp on each side and its accessibility model "
+                f"{accessibility}, so that their profiles cannot be added. Make the ChromBPNet of a bias model that "
+                "trims no more."
+            )
 
     @classmethod
     def trimming_of(cls, module: Any) -> int:

@@ -10,6 +10,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 LOCAL_FILE = b"PK\x03\x04"
 """How a zip archive begins that has something in it."""
+
+LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""How torch's container of before 1.6 begins, which is no archive: `torch.serialization.MAGIC_NUMBER`, pickled."""
 
 HINT = "Name a checkpoint that `Cherimoya.save` wrote"
 
@@ -53,12 +57,19 @@ class CherimoyaModel(SequenceModel):
         if not isinstance(payload, dict) or not {"config", "state_dict"} <= set(payload):
             raise ModelError(f"{path.name}: has weights but no Cherimoya configuration. {HINT}.")
         _check_sizes(path, payload, len(content))
+        weights = _with_saved_names(payload["state_dict"])
         try:
             # First without memory: a configuration of a few bytes can ask for more than any machine has.
             with torch.device("meta"):
-                _check_shapes(Cherimoya(**payload["config"], compile=False), payload["state_dict"])
+                _check_shapes(Cherimoya(**payload["config"], compile=False), weights)
             module = Cherimoya(**payload["config"], compile=False)
-            module.load_state_dict(payload["state_dict"])
+            module.load_state_dict(weights)
+        except TypeError as error:
+            raise ModelError(
+                f"{path.name}: cherimoya {version('cherimoya')} cannot build a model of its configuration "
+                f"({first_line(error)}); another version saved it. Load its weights into a Cherimoya of this version "
+                "and `save` that, or name another checkpoint."
+            ) from error
         except Exception as error:
             raise ModelError(
                 f"{path.name}: its weights do not fit its configuration ({first_line(error)}). {HINT}."
@@ -133,7 +144,13 @@ class CherimoyaModel(SequenceModel):
 
 
 def _check_archive(path: Path, content: bytes) -> None:
-    """A checkpoint is a zip archive; torch does not compare its checksums, so a flipped bit would become a weight."""
+    """A checkpoint is a zip archive; torch does not compare its checksums, so a flipped bit would become a weight.
+
+    The older container has none, and an archive may have been written without them
+    (`torch.serialization.set_crc32_options`).
+    """
+    if content.startswith(LEGACY):
+        return
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()
@@ -146,11 +163,28 @@ def _check_archive(path: Path, content: bytes) -> None:
                 # torch.load goes by the first bytes, where zipfile goes by the last; and it hands programs to another
                 # loader.
                 raise ValueError("something before the archive, or a program")
-            damaged = archive.testzip()
+            damaged = next((one.filename for one in members if _checksum_differs(archive, one)), None)
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise ModelError(f"{path.name}: is damaged, cut short, or not a PyTorch checkpoint. {HINT}.") from error
     if damaged is not None:
         raise ModelError(f"{path.name}: is damaged: the checksum of {damaged} does not fit. Restore the file.")
+
+
+def _checksum_differs(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """Whether a member is not what was written; one without a checksum, which is 0 then, cannot be told."""
+    if not member.CRC:
+        return False
+    try:
+        archive.read(member)
+    except zipfile.BadZipFile:
+        return True
+    return False
+
+
+def _with_saved_names(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights under the names that `Cherimoya.save` writes; `Cherimoya.load` takes another for a block's taps."""
+    saved = {name: name.replace(".conv.conv_weight", ".conv_weight") for name in weights}
+    return {name if saved[name] in weights else saved[name]: one for name, one in weights.items()}
 
 
 def _check_sizes(path: Path, payload: dict[str, Any], size: int) -> None:

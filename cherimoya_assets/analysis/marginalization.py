@@ -23,7 +23,7 @@ from cherimoya_assets.analysis.loci import KEPT
 from cherimoya_assets.analysis.mutagenesis.edits import LocalEdit
 from cherimoya_assets.analysis.mutagenesis.engines import TOLERANCE, Engine, engine_for
 from cherimoya_assets.analysis.one_hot import encode
-from cherimoya_assets.analysis.sequence_model import SequenceModel
+from cherimoya_assets.analysis.sequence_model import SequenceModel, check_folds
 from cherimoya_assets.analysis.side_by_side import each_alone
 from cherimoya_assets.analysis.tables import typed_table
 from cherimoya_assets.errors import InputError, ModelError
@@ -230,12 +230,7 @@ def marginalization_effects(
     for model in models.values():
         model.check_window(in_window)
         model.check_dtype(dtype)
-        if (model.signal_groups, model.trimming) != (some.signal_groups, some.trimming):
-            raise ModelError(
-                f"{model.path.name}: has signal groups {list(model.signal_groups)} and trims {model.trimming} bp, but "
-                f"{some.path.name} has {list(some.signal_groups)} and {some.trimming}. All folds must come "
-                "from one experiment."
-            )
+    check_folds(models, in_window)
     length, channels = some.output_length(in_window), sum(some.signal_groups)
     before_sum = np.zeros((channels, length), dtype=np.int64)
     after_sum = np.zeros((len(motifs), channels, length), dtype=np.int64)

@@ -10,13 +10,13 @@ import hashlib
 from pathlib import Path
 from typing import Protocol
 
-from cherimoya_assets.analysis.bpnet_model import BPNetModel, ChromBPNetModel
+from cherimoya_assets.analysis.bpnet_model import BasePairNetModel, BPNetModel, ChromBPNetModel
 from cherimoya_assets.analysis.cherimoya_model import CherimoyaModel
 from cherimoya_assets.analysis.sequence_model import SequenceModel, threads_at_first
 from cherimoya_assets.errors import ModelError
 
 FAMILIES: dict[str, type[SequenceModel]] = {
-    family.kind: family for family in (CherimoyaModel, BPNetModel, ChromBPNetModel)
+    family.kind: family for family in (CherimoyaModel, BPNetModel, BasePairNetModel, ChromBPNetModel)
 }
 """By what an experiment calls them in `kind`."""
 

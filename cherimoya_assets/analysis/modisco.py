@@ -247,6 +247,14 @@ def check_parameters(parameters: Parameters, width: int) -> None:
         )
     if size > window:
         raise ExperimentError(f"modisco.size is {size}, longer than modisco.window ({window}); lower it.")
+    narrowest = size + 2 * parameters.seqlet_flank_size
+    if window < narrowest:
+        # modisco-lite calls no window whose flanks would leave the crop (extract_seqlets), and then finds nothing.
+        raise ExperimentError(
+            f"modisco.window is {window}, and a seqlet of TF-MoDISco is {narrowest} bp wide (modisco.size {size} and "
+            f"modisco.seqlet_flank_size {parameters.seqlet_flank_size} on each side), so that it finds nothing; raise "
+            f"modisco.window, and attr_window with it, to {narrowest + narrowest % 2} or more, or lower modisco.size."
+        )
     if parameters.seqlet_flank_size < 1:
         raise ExperimentError("modisco.seqlet_flank_size must be 1 or more; modisco-lite finds no seqlet with 0.")
     if parameters.n_seqlets < 1:

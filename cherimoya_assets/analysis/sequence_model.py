@@ -7,7 +7,7 @@ What belongs here: what all families share, and what each has to say of itself. 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -240,6 +240,25 @@ def threads_at_first() -> int:
     import torch
 
     return int(torch.get_num_threads())
+
+
+def check_folds(models: Mapping[str, SequenceModel], in_window: int) -> None:
+    """Raise ModelError where two folds do not predict the same things of an input of `in_window` bp.
+
+    Attributions are a mean over folds, so each fold must have the same signal groups and a profile of the same length.
+    """
+    (first, one), *others = models.items()
+    for fold, other in others:
+        for what, a, b in (
+            ("channels in its signal groups", list(one.signal_groups), list(other.signal_groups)),
+            ("bp of profile", one.output_length(in_window), other.output_length(in_window)),
+        ):
+            if a != b:
+                raise ModelError(
+                    f"The folds {first} ({one.path.name}) and {fold} ({other.path.name}) do not predict the same: of "
+                    f"an in_window of {in_window} the one has {a} {what}, the other {b}, and attributions are the mean "
+                    "of both. Name folds of one model, or write an experiment for each."
+                )
 
 
 def check_weights(path: Path, module: torch.nn.Module) -> None:

@@ -76,6 +76,12 @@ def _one_of(known: Collection[str]) -> Callable[[str], str]:
     return check
 
 
+def _threads(value: int) -> int:
+    if value != -1 and value < 1:
+        raise ValueError("must be 1 or more threads, or -1 for all there are")
+    return value
+
+
 def _cron_schedule(value: str) -> str:
     from dagster._utils.schedules import is_valid_cron_string
 
@@ -123,7 +129,7 @@ class AnnotationParameters(StepParameters):
     n_target_bins: Positive = 100
     n_cache: Positive = 250
     reverse_complement: bool = True
-    n_jobs: int = -1
+    n_jobs: Annotated[int, AfterValidator(_threads)] = -1
 
 
 class ModiscoParameters(StepParameters):

@@ -371,7 +371,7 @@ def test_effects_are_the_mean_over_folds(small, tmp_path):
 def test_folds_that_predict_different_things_are_one_sentence(small, tmp_path):
     genome, drawn = small
     folds = {"a": load_model(cherimoya_file(tmp_path)), "b": load_model(cherimoya_file(tmp_path, signal_groups=(2,)))}
-    with pytest.raises(ModelError, match=r"cherimoya_2_0_0.torch: has signal groups \[2\].*\[1\]"):
+    with pytest.raises(ModelError, match=r"^The folds a \(cherimoya_1_0_0.torch\) and b .* \[1\] channels .* \[2\]"):
         marginalized(genome, drawn, SMALL_MOTIFS, "chrA", folds, SMALL_WINDOW)
     with pytest.raises(ModelError, match="no model was given"):
         marginalized(genome, drawn, SMALL_MOTIFS, "chrA", {}, SMALL_WINDOW)

@@ -14,12 +14,24 @@ import pytest
 import torch
 
 from cherimoya_assets.analysis.models import load_model
-from cherimoya_assets.analysis.sequence_model import DTYPES
+from cherimoya_assets.analysis.sequence_model import DTYPES, check_folds
 from cherimoya_assets.errors import ModelError
 from cherimoya_assets_tests.bad_inputs import Exploit
-from cherimoya_assets_tests.small_models import IN_WINDOW, NamedFile, bpnet_file, cherimoya_file, chrombpnet_file
+from cherimoya_assets_tests.small_models import (
+    IN_WINDOW,
+    NamedFile,
+    basepairnet_file,
+    bpnet_file,
+    cherimoya_file,
+    chrombpnet_file,
+)
 
-KINDS = {"cherimoya": cherimoya_file, "bpnet": bpnet_file, "chrombpnet": chrombpnet_file}
+KINDS = {
+    "cherimoya": cherimoya_file,
+    "bpnet": bpnet_file,
+    "basepairnet": basepairnet_file,
+    "chrombpnet": chrombpnet_file,
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +40,7 @@ def files(tmp_path_factory):
     return {
         "cherimoya": cherimoya_file(folder, signal_groups=(1, 2), controls=2),
         "bpnet": bpnet_file(folder),
+        "basepairnet": basepairnet_file(folder),
         "chrombpnet": chrombpnet_file(folder),
     }
 
@@ -57,6 +70,7 @@ def test_each_kind_says_what_it_is(files):
     assert found == {
         "cherimoya": ("cherimoya", (1, 2), 2, 49, False),
         "bpnet": ("bpnet", (2,), 2, 53, False),
+        "basepairnet": ("basepairnet", (2,), 2, 53, False),
         "chrombpnet": ("chrombpnet", (1,), 0, 53, False),
     }
 
@@ -79,11 +93,11 @@ def test_a_cherimoya_predicts_what_cherimoya_predicts_with_zero_controls(files):
         assert of_cherimoya.std() > 0
 
 
-@pytest.mark.parametrize("kind", ["bpnet", "chrombpnet"])
+@pytest.mark.parametrize("kind", ["bpnet", "basepairnet", "chrombpnet"])
 def test_a_bpnet_predicts_what_bpnet_lite_predicts_with_zero_controls(files, kind):
     theirs = torch.load(files[kind].path, weights_only=False).eval()
     X, model = sequences(), load_model(files[kind])
-    controls = (torch.zeros(len(X), 2, IN_WINDOW),) if kind == "bpnet" else ()
+    controls = () if kind == "chrombpnet" else (torch.zeros(len(X), 2, IN_WINDOW),)
     with model.numerics(), torch.no_grad():
         expected = theirs(torch.from_numpy(X).float(), *controls)
     for ours, of_bpnet in zip(model.predict(X), expected, strict=True):
@@ -152,7 +166,7 @@ def test_a_bare_pickle_is_no_checkpoint(tmp_path):
     assert not (tmp_path / "EXECUTED").exists()
 
 
-@pytest.mark.parametrize("kind", ["bpnet", "chrombpnet"])
+@pytest.mark.parametrize("kind", ["bpnet", "basepairnet", "chrombpnet"])
 @pytest.mark.parametrize("missing", [{"trusted": False}, {"sha256": None}, {"trusted": False, "sha256": None}])
 def test_a_pickled_model_needs_trust_and_sha256(files, kind, missing, monkeypatch):
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("the file was opened"))
@@ -189,7 +203,9 @@ def test_what_is_opened_is_what_was_hashed(files, tmp_path, monkeypatch):
     assert not (tmp_path / "EXECUTED").exists()
 
 
-@pytest.mark.parametrize(("is_a", "named"), [("bpnet", "chrombpnet"), ("chrombpnet", "bpnet")])
+@pytest.mark.parametrize(
+    ("is_a", "named"), [("bpnet", "chrombpnet"), ("chrombpnet", "bpnet"), ("bpnet", "basepairnet")]
+)
 def test_one_pickled_kind_is_not_taken_for_the_other(files, is_a, named):
     assert f"but `kind` says {named}" in sentence(replace(files[is_a], kind=named))
 
@@ -236,6 +252,165 @@ def test_weights_of_a_diverged_training_are_refused(files, kind, value, tmp_path
     assert f"{name} holds NaN or infinity" in sentence(NamedFile.trusting(path, kind))
 
 
+# Files of other versions and other writers.
+
+
+def resaved(file: NamedFile, change, path, **options) -> NamedFile:
+    saved = torch.load(file.path, weights_only=False)
+    torch.save(change(saved) or saved, path, **options)
+    return NamedFile.trusting(path, file.kind)
+
+
+@pytest.mark.parametrize("also", [(), ("n_control_tracks", "n_outputs")])
+def test_a_chrombpnet_of_bpnet_lite_before_0_7_predicts_what_it_predicted(files, also, tmp_path):
+    """Until 0.6 counts were added by a function, so that the pickled module has no modules for that."""
+
+    def as_before(module):
+        for name in ("_log", "_exp1", "_exp2", *also):
+            delattr(module, name)
+
+    older = load_model(resaved(files["chrombpnet"], as_before, tmp_path / "older.torch"))
+    theirs, X = torch.load(tmp_path / "older.torch", weights_only=False), sequences()
+    with older.numerics(), torch.no_grad():
+        batch = torch.from_numpy(X).float()
+        (profile, counts), (bias_profile, bias_counts) = theirs.accessibility(batch), theirs.bias(batch)
+    logits, log_counts = older.predict(X)
+    assert (older.signal_groups, older.n_control_tracks, older.trimming) == ((1,), 0, 53)
+    torch.testing.assert_close(logits, profile + bias_profile, rtol=0, atol=0)
+    # Its `forward` in bpnet-lite 0.5.7.
+    torch.testing.assert_close(log_counts, torch.logsumexp(torch.stack([counts, bias_counts]), dim=0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["bpnet", "basepairnet", "chrombpnet"])
+def test_weights_of_any_precision_are_computed_in_float32(files, kind, dtype, tmp_path):
+    file = resaved(files[kind], lambda module: module.to(dtype), tmp_path / "model.torch")
+    theirs = torch.load(file.path, weights_only=False).float()
+    X, model = sequences(), load_model(file)
+    controls = () if kind == "chrombpnet" else (torch.zeros(len(X), 2, IN_WINDOW),)
+    with model.numerics(), torch.no_grad():
+        expected = theirs(torch.from_numpy(X).float(), *controls)
+    for ours, of_bpnet in zip(model.predict(X), expected, strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, of_bpnet)
+
+
+def test_weights_that_float32_cannot_hold_are_refused(files, tmp_path):
+    def enlarged(module):
+        module.double().iconv.weight.data[0, 0, 0] = 1e300
+
+    assert "iconv.weight holds NaN or infinity" in sentence(resaved(files["bpnet"], enlarged, tmp_path / "m.torch"))
+
+
+def test_a_bias_model_that_trims_more_is_one_sentence_and_one_that_trims_less_fits(files, tmp_path):
+    def trims(bp):
+        return lambda module: setattr(module.bias, "trimming", bp)
+
+    less = load_model(resaved(files["chrombpnet"], trims(40), tmp_path / "less.torch"))
+    assert less.predict(sequences())[0].shape == (3, 1, less.output_length(IN_WINDOW))
+    said = sentence(resaved(files["chrombpnet"], trims(60), tmp_path / "more.torch"))
+    assert "bias model trims 60 bp on each side and its accessibility model 53" in said
+
+
+def test_what_a_bpnet_needs_and_does_not_have_is_one_sentence(files, tmp_path):
+    def without(module):
+        del module.trimming
+
+    said = sentence(resaved(files["bpnet"], without, tmp_path / "model.torch"))
+    assert "'trimming'" in said
+    assert "save its `state_dict()`" in said
+
+
+def test_the_advice_for_a_file_of_another_version_leads_to_a_model(files, tmp_path):
+    """Its weights, loaded into a model of the installed version and saved whole, open."""
+    from bpnetlite.bpnet import BPNet
+
+    older = torch.load(files["bpnet"].path, weights_only=False)
+    moved = BPNet(n_filters=8, n_layers=2, trimming=53, verbose=False)
+    moved.load_state_dict(older.state_dict())
+    torch.save(moved, tmp_path / "moved.torch")
+    found, expected = (
+        load_model(file).predict(sequences())
+        for file in (NamedFile.trusting(tmp_path / "moved.torch", "bpnet"), files["bpnet"])
+    )
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_cherimoya_under_every_name_of_a_weight_that_cherimoya_takes(files, tmp_path):
+    from cherimoya import Cherimoya
+
+    def renamed(payload):
+        weights = payload["state_dict"]
+        payload["state_dict"] = {name.replace(".conv_weight", ".conv.conv_weight"): weights[name] for name in weights}
+
+    file = resaved(files["cherimoya"], renamed, tmp_path / "model.torch")
+    theirs = Cherimoya.load(str(file.path), compile=False).eval()
+    X, model = sequences(), load_model(file)
+    with model.numerics(), torch.no_grad():
+        expected = theirs(torch.from_numpy(X).float(), torch.zeros(len(X), 2, IN_WINDOW))
+    assert all(torch.equal(a, b) for a, b in zip(model.predict(X), expected, strict=True))
+
+
+def test_a_weight_under_two_names_is_refused(files, tmp_path):
+    def doubled(payload):
+        weights = payload["state_dict"]
+        weights["blocks.0.conv.conv_weight"] = weights["blocks.0.conv_weight"]
+
+    assert "its weights do not fit" in sentence(resaved(files["cherimoya"], doubled, tmp_path / "model.torch"))
+
+
+def test_a_configuration_of_another_version_is_not_called_damage(files, tmp_path):
+    """Cherimoyas of before June 2026 had `single_count_output`, which `Cherimoya.load` refuses too."""
+
+    def older(payload):
+        payload["config"]["single_count_output"] = True
+
+    said = sentence(resaved(files["cherimoya"], older, tmp_path / "model.torch"))
+    assert "single_count_output" in said
+    assert "another version saved it" in said
+
+
+@pytest.fixture
+def without_checksums():
+    torch.serialization.set_crc32_options(False)
+    yield
+    torch.serialization.set_crc32_options(True)
+
+
+def test_an_archive_without_checksums_is_read(files, tmp_path, without_checksums):
+    file = resaved(files["cherimoya"], lambda payload: None, tmp_path / "model.torch")
+    with zipfile.ZipFile(file.path) as archive:
+        assert {member.CRC for member in archive.infolist()} == {0}
+    found, expected = (load_model(one).predict(sequences()) for one in (file, files["cherimoya"]))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+OLDER_CONTAINER = {"_use_new_zipfile_serialization": False}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_torchs_older_container_is_read(files, kind, tmp_path):
+    file = resaved(files[kind], lambda saved: None, tmp_path / "model.torch", **OLDER_CONTAINER)
+    assert not zipfile.is_zipfile(file.path)
+    found, expected = (load_model(one).predict(sequences()) for one in (file, files[kind]))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_the_older_container_executes_nothing_either(tmp_path):
+    path = tmp_path / "model.torch"
+    torch.save({"config": {}, "state_dict": Exploit(tmp_path / "EXECUTED")}, path, **OLDER_CONTAINER)
+    assert "was not opened" in sentence(NamedFile(path))
+    assert not (tmp_path / "EXECUTED").exists()
+
+
+@pytest.mark.parametrize("keep", [20, 200, 2000, -1])
+def test_the_older_container_cut_short_is_damaged(files, keep, tmp_path):
+    path = tmp_path / "model.torch"
+    resaved(files["cherimoya"], lambda payload: None, path, **OLDER_CONTAINER)
+    path.write_bytes(path.read_bytes()[:keep])
+    assert "is damaged" in sentence(NamedFile(path))
+
+
 # Whether it fits.
 
 
@@ -257,6 +432,19 @@ def test_a_window_that_does_not_fit_is_one_sentence_with_the_window_that_would(f
         model.check_window(IN_WINDOW, 60)
     assert "\n" not in str(e.value)
     assert model.output_length(158) == 60
+
+
+def test_folds_that_predict_other_things_are_one_sentence_with_both_names(files, tmp_path):
+    one = load_model(files["bpnet"])
+    narrower = load_model(resaved(files["bpnet"], lambda m: setattr(m, "trimming", 60), tmp_path / "narrower.torch"))
+    several, other = load_model(files["cherimoya"]), load_model(cherimoya_file(tmp_path, signal_groups=(2, 1)))
+    check_folds({"a": one, "b": load_model(files["bpnet"])}, IN_WINDOW)
+    check_folds({"a": several}, IN_WINDOW)
+    with pytest.raises(ModelError, match=r"^The folds a \(bpnet_0\.torch\) and c \(narrower\.torch\) .*44 bp .*30, "):
+        check_folds({"a": one, "b": one, "c": narrower}, IN_WINDOW)
+    # As many channels in all.
+    with pytest.raises(ModelError, match=r"^The folds a .* and b .* \[1, 2\] channels .* the other \[2, 1\], "):
+        check_folds({"a": several, "b": other}, IN_WINDOW)
 
 
 @pytest.mark.parametrize("group", [-1, 2])
@@ -304,7 +492,8 @@ def failing(model, look):
 
 
 @pytest.mark.parametrize(
-    ("kind", "precision"), [("cherimoya", "high"), ("bpnet", "highest"), ("chrombpnet", "highest")]
+    ("kind", "precision"),
+    [("cherimoya", "high"), ("bpnet", "highest"), ("basepairnet", "highest"), ("chrombpnet", "highest")],
 )
 def test_numerics_are_the_models_own_and_only_for_a_while(files, kind, precision, unusual_switches):
     model = load_model(files[kind])

@@ -303,6 +303,23 @@ def test_a_parameter_that_does_not_fit_is_refused_before_anything_runs(planted, 
         discover_patterns(planted.pooled, PARAMETERS.model_copy(update=changes))
 
 
+@pytest.mark.parametrize(("size", "flank"), [(20, 5), (20, 1), (10, 5), (21, 10), (8, 12)])
+def test_the_narrowest_window_is_the_one_from_which_modisco_lite_calls_seqlets(size, flank):
+    from modiscolite.extract_seqlets import extract_seqlets
+
+    def called(window):
+        sums = np.random.default_rng(0).normal(size=(300, window))
+        return len(extract_seqlets(sums, size, flank, int(0.5 * size) + flank, 0.05, 0.03, 0.2, 0.8)[0])
+
+    parameters = ModiscoParameters(size=size, seqlet_flank_size=flank)
+    narrowest = size + 2 * flank + size % 2
+    assert called(narrowest) > 0
+    modisco.check_parameters(parameters.model_copy(update={"window": narrowest}), narrowest)
+    assert called(size + 2 * flank - 1) == 0
+    with pytest.raises(ExperimentError, match=rf"to {narrowest} or more, or lower modisco\.size\.$"):
+        modisco.check_parameters(parameters.model_copy(update={"window": narrowest - 2}), narrowest)
+
+
 def test_the_widest_even_window_of_an_odd_width_is_the_one_that_is_named():
     pooled = PooledAttributions(
         np.zeros((1, 4, 61), np.float32),
