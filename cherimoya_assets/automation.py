@@ -47,13 +47,22 @@ def recompute_when_out_of_date(lineage: ExperimentLineage) -> dg.AutomationCondi
     wanted = Unrequested(moment) & OutOfDate(moment) & ~Waits(moment) & quiet
     if automation.cron is None:
         return wanted.with_label("out of date")
-    ticked = condition.cron_tick_passed(automation.cron)
+    ticked = condition.cron_tick_passed(automation.cron, lineage.experiment.schedule_timezone)
     if not automation.force:
         # A tick opens the gate until all is settled, however many steps that takes.
-        return (wanted & ticked.since(~(OutOfDate(moment) | Waits(moment)))).with_label("out of date at a tick")
+        return (wanted & ticked.since(~(OutOfDate(moment) | Waits(moment)))).with_label(
+            f"out of date at a tick of {ticks(lineage)}"
+        )
     above = condition.any_deps_match(ticked.since(condition.newly_updated()))
     due_above = above.allow(dg.AssetSelection.groups(lineage.name).materializable())
-    return (ticked.since(condition.newly_requested()) & ~due_above & quiet).with_label("every tick")
+    return (ticked.since(condition.newly_requested()) & ~due_above & quiet).with_label(
+        f"every tick of {ticks(lineage)}"
+    )
+
+
+def ticks(lineage: ExperimentLineage) -> str:
+    """When the cron schedule of an experiment ticks, in words."""
+    return f"{lineage.experiment.automation.cron} ({lineage.experiment.schedule_timezone})"
 
 
 class Moment:
@@ -181,6 +190,7 @@ def automation_sensors(
                 dg.AutomationConditionSensorDefinition(
                     f"{lineage.name}__automation",
                     target=dg.AssetSelection.groups(lineage.name).materializable(),
+                    description=_description(lineage),
                     run_tags={**tags, "experiment": lineage.name},
                     default_status=status,
                     minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
@@ -192,6 +202,12 @@ def automation_sensors(
     if lineages:
         sensors.append(observe_inputs_sensor(lineages, status, tags))
     return sensors
+
+
+def _description(lineage: ExperimentLineage) -> str:
+    automation = lineage.experiment.automation
+    when = "at once" if automation.cron is None else f"at ticks of {ticks(lineage)}"
+    return f"Requests {'everything' if automation.force else 'what is out of date'}, {when}."
 
 
 def observe_inputs_sensor(

@@ -57,6 +57,7 @@ def reprocessing_schedules(lineage: ExperimentLineage, job: dg.JobDefinition) ->
             name=f"{lineage.name}__weekly{suffix}",
             job=job,
             cron_schedule=WEEKLY,
+            execution_timezone=lineage.experiment.schedule_timezone,
             run_config=dg.RunConfig({f"{lineage.name}__walk_the_stages": Reprocess(force=force)}),
             default_status=dg.DefaultScheduleStatus.STOPPED,
         )

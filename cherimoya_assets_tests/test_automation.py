@@ -332,7 +332,7 @@ def test_sensors_are_stopped_until_somebody_starts_them(tmp_path):
 
 
 def test_a_cron_schedule_waits_for_its_tick_and_then_goes_through_to_the_report(tmp_path, instance):
-    automated = Automated.new(tmp_path, instance, {"automation": {"cron": "0 3 * * 0"}})
+    automated = Automated.new(tmp_path, instance, {"automation": {"cron": "0 3 * * 0"}, "timezone": "UTC"})
     before = SUNDAY - timedelta(minutes=1)
     assert automated.evaluate(before - timedelta(minutes=1)) == set()
     assert automated.evaluate(before) == set()
@@ -345,8 +345,27 @@ def test_a_cron_schedule_waits_for_its_tick_and_then_goes_through_to_the_report(
     assert ("experiment_report", None) in all_of(waves)
 
 
+@pytest.mark.parametrize(
+    ("day", "requests"),
+    [
+        (datetime(2026, 3, 28, tzinfo=UTC), ["28 01:30", "29 01:00", "30 00:30"]),  # 2:30 is not on the 29th
+        (datetime(2026, 10, 24, tzinfo=UTC), ["24 00:30", "25 01:30", "26 01:30"]),  # 2:30 is twice on the 25th
+    ],
+    ids=["into summer", "into winter"],
+)
+def test_a_schedule_ticks_in_its_time_zone_once_a_day_also_when_clocks_are_changed(tmp_path, instance, day, requests):
+    """Europe/Berlin is an hour before UTC in winter and two in summer."""
+    forced = {"automation": {"cron": "30 2 * * *", "force": True}, "timezone": "Europe/Berlin"}
+    automated = Automated.new(tmp_path, instance, forced)
+    automated.evaluate(day - timedelta(hours=1))
+    looks = [day + timedelta(days=k, minutes=minute) for k in range(3) for minute in (0, 30, 60, 90, 120)]
+    ticked = [look for look in looks if ("one_hot_sequences", "chrA") in automated.evaluate(look)]
+    assert [look.strftime("%d %H:%M") for look in ticked] == requests
+
+
 def test_a_forced_schedule_makes_everything_at_every_tick_parents_first_once(tmp_path, instance):
-    automated = Automated.new(tmp_path, instance, {"automation": {"cron": "0 3 * * 0", "force": True}})
+    forced = {"automation": {"cron": "0 3 * * 0", "force": True}, "timezone": "UTC"}
+    automated = Automated.new(tmp_path, instance, forced)
     for name, chrom in sorted(automated.cells, key=lambda cell: order(automated, cell[0])):
         automated.make([(name, chrom)])
     automated.evaluate(SUNDAY - timedelta(minutes=1))

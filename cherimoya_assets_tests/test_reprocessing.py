@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from itertools import islice
+
 import dagster as dg
 import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.assets.versions import Versions
@@ -52,6 +56,23 @@ def runs(lineage: ExperimentLineage) -> dict[tuple[str, str | None], str | None]
                 manifest = versions.manifest(key, chrom)
                 found["/".join(key.path[1:]), chrom] = manifest and manifest.stamp.run_id
     return found
+
+
+def test_the_schedules_tick_in_the_time_zone_of_the_experiment_also_when_clocks_are_changed(tmp_path):
+    """Sundays at 3 in Berlin, the hour after which clocks are changed there: 2:00 UTC in winter, 1:00 in summer."""
+    experiment = read_experiment(tiny_experiment(tmp_path, {"timezone": "Europe/Berlin"}))
+    defs = build_defs([experiment], tmp_path / "home")
+    for name in ("tiny__weekly", "tiny__weekly_forced"):
+        schedule = defs.resolve_schedule_def(name)
+        assert schedule.execution_timezone == "Europe/Berlin"
+        for start, ticks in (
+            (datetime(2026, 3, 16, tzinfo=UTC), ["03-22 02:00", "03-29 01:00", "04-05 01:00"]),
+            (datetime(2026, 10, 12, tzinfo=UTC), ["10-18 01:00", "10-25 02:00", "11-01 02:00"]),
+        ):
+            found = schedule_execution_time_iterator(
+                start.timestamp(), schedule.cron_schedule, schedule.execution_timezone
+            )
+            assert [tick.astimezone(UTC).strftime("%m-%d %H:%M") for tick in islice(found, 3)] == ticks
 
 
 def test_the_weekly_job_makes_what_is_out_of_date_and_the_forced_one_everything(lineage, instance):

@@ -55,6 +55,8 @@ def facts(lineage: ExperimentLineage, device: str) -> list[tuple[str, str]]:
         ("attribution", f"{experiment.algorithm}, the middle {experiment.attr_window} of {experiment.in_window} bp"),
         ("device", words[-1] if words else "cpu"),
     ]
+    if experiment.automation.cron is not None:
+        lines.append(("automation", f"at ticks of {experiment.automation.cron} in {experiment.schedule_timezone}"))
     if lineage.motif_file is not None:
         motifs = read_motifs(lineage.motif_file)
         lines.append(("motifs", f"{len(motifs):,} in {lineage.motif_file.name}"))

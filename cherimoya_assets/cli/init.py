@@ -57,6 +57,7 @@ model: model.torch                  # one checkpoint, or a map of folds, over wh
 #   mode: manual                    # or eager: at once when something changed; or cron: when the schedule ticks
 #   cron: null                      # "0 3 * * 0" is Sundays at 3
 #   force: false                    # true: at each tick make everything, changed or not
+# timezone: null                    # of cron and of the weekly schedules, as in Europe/Berlin; null: the machine's
 """
 
 NOTES = {

@@ -93,6 +93,14 @@ def _cron_schedule(value: str) -> str:
     return value
 
 
+def _time_zone(value: str) -> str:
+    from zoneinfo import available_timezones
+
+    if value not in available_timezones():
+        raise ValueError("must be the name of a time zone, as in `Europe/Berlin`, `America/New_York` or `UTC`")
+    return value
+
+
 class ModelFile(Section):
     """One trained model. BPNet and ChromBPNet files are pickled modules and need `trusted` and `sha256`."""
 
@@ -187,7 +195,8 @@ class Experiment(Section):
     """One experiment. Paths are absolute once the file is read.
 
     Other than in cherimoya's files, the default of `algorithm` is saturation mutagenesis, `chroms` None is every main
-    chromosome of the FASTA, `device` is auto, and `batch_size` None is what the free memory holds.
+    chromosome of the FASTA, `device` is auto, and `batch_size` None is what the free memory holds. `timezone` is
+    that of schedules, None the machine's.
     """
 
     name: Annotated[str, Field(pattern=NAME, max_length=100)]
@@ -212,6 +221,7 @@ class Experiment(Section):
     modisco: ModiscoParameters = ModiscoParameters()
     marginalize: MarginalizeParameters = MarginalizeParameters()
     automation: Automation = Automation()
+    timezone: Annotated[str, AfterValidator(_time_zone)] | None = None
     source: Path = Path()
 
     _methods: dict[str, AttributionMethod] = PrivateAttr(default_factory=dict)
@@ -328,9 +338,27 @@ class Experiment(Section):
         return found
 
     @property
+    def schedule_timezone(self) -> str:
+        """The IANA name of the time zone in which its schedules tick."""
+        return self.timezone or machine_timezone()
+
+    @property
     def folder(self) -> Path:
         """The folder of the experiment file, which relative paths are relative to."""
         return self.source.parent
+
+
+def machine_timezone() -> str:
+    """The IANA name of this machine's time zone; UTC where it has none, or one that is set up by halves."""
+    from zoneinfo import ZoneInfoNotFoundError, available_timezones
+
+    from tzlocal import get_localzone_name
+
+    try:
+        name = get_localzone_name()
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return "UTC"
+    return name if name in available_timezones() else "UTC"
 
 
 def method_keys() -> set[str]:
