@@ -1,7 +1,8 @@
 """Everything that can be known to be wrong before anything is computed, said at once, in seconds.
 
 What belongs here: looking at the files that an experiment names, and at what they say of each other. What does not: the
-experiment file itself (`experiment/`), and how a format is read (`analysis/`). No model is run.
+experiment file itself (`experiment/`), and how a format is read (`analysis/`). Each fold predicts one locus on the CPU,
+because nothing else says for certain that its file can be computed with.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cherimoya_assets.analysis.genome import Genome, default_chroms, open_genome
-from cherimoya_assets.analysis.loci import read_loci
+from cherimoya_assets.analysis.loci import KEPT, place_windows, read_loci
 from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.analysis.modisco import check_parameters
 from cherimoya_assets.analysis.motifs import read_motifs
+from cherimoya_assets.analysis.one_hot import encode
 from cherimoya_assets.analysis.sequence_model import SequenceModel, check_folds
 from cherimoya_assets.errors import CherimoyaAssetsError, Problems
 from cherimoya_assets.experiment import Experiment, read_experiment
@@ -28,6 +32,10 @@ T = TypeVar("T")
 
 NAMED = 3
 """Names that a sentence lists before it says how many more there are."""
+
+
+LOOKED_AT = 100
+"""Loci that are looked at for one without an unknown base."""
 
 
 def check_experiment(path: str | Path, cache: Path, *, device: str | None = None) -> list[str]:
@@ -70,6 +78,8 @@ def check_inputs(experiment: Experiment, cache: Path, *, device: str | None = No
         matrices = found.look(partial(read_motifs, motifs))
         if matrices and (long := [name for name, matrix in matrices.items() if matrix.shape[1] > experiment.in_window]):
             found.add([f"{motifs.name}: motif {long[0]!r} is longer than in_window {experiment.in_window}. Remove it."])
+    # Where the genome or the loci are at fault, that has been said.
+    window = None if genome is None else _Findings().look(partial(_some_window, experiment, genome))
     fitting: dict[str, SequenceModel] = {}
     for fold, model_file in experiment.model.items():
         model = found.look(partial(load_model, model_file))
@@ -77,7 +87,8 @@ def check_inputs(experiment: Experiment, cache: Path, *, device: str | None = No
             if found.fine(partial(model.check_window, experiment.in_window, experiment.out_window)):
                 fitting[fold] = model
             found.look(partial(model.check_group, experiment.group))
-            found.look(partial(model.check_dtype, experiment.dtype))
+            if found.fine(partial(model.check_dtype, experiment.dtype)) and fold in fitting and window is not None:
+                found.look(partial(model.check_prediction, window, experiment.dtype))
             asked = (experiment.output, experiment.group, experiment.dtype)
             found.look(partial(experiment.method.check, model, *asked))
     if fitting:
@@ -110,6 +121,18 @@ class _Findings:
         except CherimoyaAssetsError as error:
             self.add([str(error)])
         return None
+
+
+def _some_window(experiment: Experiment, genome: Genome) -> NDArray[np.int8] | None:
+    """The first locus with a window that a model can read, int8 (1, 4, in_window); None where none of the first has."""
+    sizes, width = genome.chrom_sizes, experiment.in_window
+    chroms = list(sizes) if experiment.chroms is None else experiment.chroms
+    loci = place_windows(read_loci(experiment.loci, sizes), sizes, width, None, chroms)
+    for chrom, start in loci.loc[loci["status"] == KEPT, ["chrom", "window_start"]].head(LOOKED_AT).itertuples(False):
+        window = encode(genome.fetch(str(chrom), int(start), int(start) + width))
+        if window.any(axis=0).all():
+            return window[np.newaxis]
+    return None
 
 
 def _chroms(experiment: Experiment, genome: Genome) -> list[str]:

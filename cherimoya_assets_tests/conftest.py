@@ -8,7 +8,7 @@ import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,30 @@ def pytest_configure() -> None:
     for number, own in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, own)
+
+
+@pytest.fixture
+def only_one_locus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, ...]]]:
+    """A model that is asked for more than one locus, as `check` asks, fails the test.
+
+    Gives what is asked for: the file's name and the shape of the sequences.
+    """
+    import torch
+
+    from cherimoya_assets.analysis.sequence_model import SequenceModel
+
+    asked: list[tuple[str, tuple[int, ...]]] = []
+    check, call = SequenceModel.check_prediction, torch.nn.Module.__call__
+
+    def predicting(model: SequenceModel, X: Any, dtype: str) -> None:
+        asked.append((model.path.name, X.shape))
+        with monkeypatch.context() as allowed:
+            allowed.setattr(torch.nn.Module, "__call__", call)
+            check(model, X, dtype)
+
+    monkeypatch.setattr(torch.nn.Module, "__call__", lambda *_, **__: pytest.fail("a model was run"))
+    monkeypatch.setattr(SequenceModel, "check_prediction", predicting)
+    return asked
 
 
 SLOW_FIXTURES = {"narrow_run", "narrow_materialized", "tiny_run", "bucket"}

@@ -200,6 +200,37 @@ class SequenceModel(ABC):
             logits, log_counts = self.with_controls()(torch.from_numpy(X).to(device).float())
         return logits, log_counts
 
+    def check_prediction(self, X: NDArray[np.int8], dtype: str) -> None:
+        """Predict one sequence, and raise ModelError where that fails or is not what the model says of itself.
+
+        Args:
+            X: int8 (1, 4, L), one-hot. dtype: the name of the torch dtype that it is to compute in.
+        """
+        import torch
+
+        length, device = X.shape[2], next(self.module.parameters()).device
+        half = torch.autocast(device.type, dtype=getattr(torch, dtype), enabled=dtype != "float32")
+        try:
+            with self.numerics(), torch.no_grad(), half:
+                logits, log_counts = self.with_controls()(torch.from_numpy(X).to(device).float())
+            found = tuple(logits.shape), tuple(log_counts.shape)
+            finite = bool(logits.isfinite().all() and log_counts.isfinite().all())
+        except Exception as error:  # whatever the module's own code raises; all mean the same to the reader
+            raise ModelError(
+                f"{self.path.name}: cannot predict a locus of {length} bp ({first_line(error)}). Name a {self.kind} "
+                "that its own library predicts with."
+            ) from error
+        expected = (1, sum(self.signal_groups), self.output_length(length)), (1, len(self.signal_groups))
+        if found != expected:
+            raise ModelError(
+                f"{self.path.name}: predicts a profile of shape {found[0]} and log counts of {found[1]} of a locus of "
+                f"{length} bp, where a {self.kind} with its groups and trimming has {expected[0]} and {expected[1]}. "
+                "Name another model."
+            )
+        if not finite:
+            cure = "Name another model" if dtype == "float32" else "Set dtype to float32"
+            raise ModelError(f"{self.path.name}: predicts NaN or infinity of a locus in {dtype}. {cure}.")
+
     def batch_size(self, length: int, device: str) -> int:
         """Sequences of `length` bp that a forward pass takes at a time on the device."""
         return forward_batch_size(self.module, length, device)

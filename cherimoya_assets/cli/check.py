@@ -1,4 +1,4 @@
-"""check: look at everything that an experiment needs, without computing, and list all problems at once."""
+"""check: look at everything that an experiment needs, predict one locus with each fold, list all problems at once."""
 
 from __future__ import annotations
 

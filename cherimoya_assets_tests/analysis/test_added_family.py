@@ -102,5 +102,5 @@ def test_what_it_cannot_do_is_one_sentence(file):
 def test_an_experiment_can_name_it_and_no_other(file, tmp_path):
     named = {"path": str(file.path), "kind": "linear"}
     assert read_experiment(tiny_experiment(tmp_path, {"model": named})).model["model"].kind == "linear"
-    with pytest.raises(ValueError, match="must be one of 'cherimoya', 'bpnet', 'chrombpnet', 'linear'"):
+    with pytest.raises(ValueError, match="must be one of 'cherimoya', 'bpnet', 'basepairnet', 'chrombpnet', 'linear'"):
         ModelFile(path=file.path, kind="enformer")

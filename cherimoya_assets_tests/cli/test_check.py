@@ -1,17 +1,13 @@
-"""`cherimoya-assets check`: what a run would do, from looking alone."""
+"""`cherimoya-assets check`: what a run would do, from looking and from one locus."""
 
 from __future__ import annotations
 
 import pytest
-import torch
 
 from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
-
-@pytest.fixture(autouse=True)
-def no_model_runs(monkeypatch):
-    monkeypatch.setattr(torch.nn.Module, "__call__", lambda *_, **__: pytest.fail("a model was run"))
+pytestmark = pytest.mark.usefixtures("only_one_locus")
 
 
 def facts(said) -> dict[str, str]:
