@@ -15,6 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from cherimoya_assets.analysis.deep_lift import DeepLiftShap
+from cherimoya_assets.analysis.models import FAMILIES
 from cherimoya_assets.analysis.mutagenesis.method import SaturationMutagenesis
 from cherimoya_assets.experiment import Experiment
 
@@ -263,7 +265,16 @@ def _rate(of: Mapping[str, Any], head: str) -> str:
 def _of_attributions(experiment: Experiment) -> dict[str, Any]:
     # batch_size and device are left out: they decide speed, never a number.
     chosen = {name: getattr(experiment, name) for name in ("algorithm", "attr_window", "group", "dtype")}
-    return chosen | experiment.method.decisive
+    chosen |= experiment.method.decisive
+    if isinstance(experiment.method, DeepLiftShap) and (heads := _heads_in_float64(experiment)):
+        # Until they were float64, an experiment of other models or heads had the numbers that it has now.
+        chosen["deep_lift_float64"] = heads
+    return chosen
+
+
+def _heads_in_float64(experiment: Experiment) -> list[str]:
+    found = {head for file in experiment.model.values() for head in FAMILIES[file.kind].deep_lift_float64}
+    return sorted(found & set(experiment.output))
 
 
 def _of_effects(experiment: Experiment) -> dict[str, Any]:

@@ -189,3 +189,23 @@ def test_a_parameter_makes_out_of_date_what_reads_it_and_nothing_else(tmp_path, 
     before, after = code_versions(tmp_path / "a"), code_versions(tmp_path / "b", changes)
     assert before.keys() == after.keys()
     assert {asset for asset in before if before[asset] != after[asset]} == out_of_date
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "in_float64"),
+    [
+        ("cherimoya", ["counts", "profile"], None),
+        ("bpnet", ["counts"], None),
+        ("bpnet", ["counts", "profile"], ["profile"]),
+        ("basepairnet", ["profile"], ["profile"]),
+        ("chrombpnet", ["counts"], ["counts"]),
+    ],
+)
+def test_deep_lift_in_float64_is_a_parameter_of_what_has_it(tmp_path, kind, output, in_float64):
+    """Whatever had its numbers before keeps its code version, which `golden` holds of Cherimoyas."""
+    model = {"path": "model.torch", "kind": kind, "trusted": True, "sha256": "0" * 64}
+    for algorithm, expected in (("deep_lift_shap", in_float64), ("saturation_mutagenesis", None)):
+        folder = tmp_path / algorithm
+        lineage = lineage_of(folder, {"model": model, "output": output, "algorithm": algorithm})
+        (parameters,) = lineage.steps["attributions"].parameters
+        assert parameters.values(lineage.experiment).get("deep_lift_float64") == expected

@@ -63,9 +63,12 @@ class DeepLiftShap(AttributionMethod):
                 f"{len(model.signal_groups)} signal groups. Set group to one of them."
             )
         if dtype not in model.deep_lift_dtypes:
+            allowed = " or ".join(model.deep_lift_dtypes)
             raise ModelError(
-                f"{model.path.name}: bpnet-lite computes DeepLIFT/SHAP in float32 and takes no dtype, but dtype says "
-                f"{dtype}. Set dtype to float32."
+                f"{model.path.name}: dtype says {dtype}, but DeepLIFT/SHAP of a {model.kind} takes only {allowed}. Set "
+                f"dtype to {allowed}."
+                if allowed
+                else f"{model.path.name}: there is no DeepLIFT/SHAP of a {model.kind}. Set algorithm to another."
             )
 
     def engine(
@@ -78,7 +81,7 @@ class DeepLiftShap(AttributionMethod):
 class DeepLiftEngine:
     """DeepLIFT/SHAP of one model. See `LocusEngine`."""
 
-    name, version, alone = DeepLiftShap.name, 1, False
+    name, version, alone = DeepLiftShap.name, 2, False
 
     def __init__(self, method: DeepLiftShap, model: SequenceModel, batch: Batch, dtype: str, device: str) -> None:
         self.method, self.model, self.batch, self.dtype, self.device = method, model, batch, dtype, device

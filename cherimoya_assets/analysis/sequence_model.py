@@ -41,7 +41,8 @@ class SequenceModel(ABC):
 
         kind: what an experiment calls the family. pickled: whether opening a file executes code of it.
         matmul_precision: of float32 matrices on a GPU, as the family's own command line has it.
-        deep_lift_dtypes: what its DeepLIFT/SHAP can compute in.
+        deep_lift_dtypes: what an experiment can ask its DeepLIFT/SHAP to compute in; empty where it has none.
+        deep_lift_float64: the heads whose DeepLIFT/SHAP is float64 all the same, as in the family's own command.
         read_by_cherimoya: whether the command `cherimoya` reads its files.
     """
 
@@ -56,6 +57,7 @@ class SequenceModel(ABC):
     pickled: ClassVar[bool]
     matmul_precision: ClassVar[str]
     deep_lift_dtypes: ClassVar[tuple[str, ...]] = DTYPES
+    deep_lift_float64: ClassVar[frozenset[str]] = frozenset()
     read_by_cherimoya: ClassVar[bool] = False
 
     @classmethod

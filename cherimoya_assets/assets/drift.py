@@ -148,6 +148,7 @@ class Drift:
             same = pooled == set(self.lineage.chroms)
             return ["the order of the chromosomes by size changed"] if same else []
         was = stamp.code_version or "not recorded"
+        said = said or self._new_parameters(step, stamp.parameters)
         return said or [f"what decides the numbers of {step.name} changed (code version {now}, was {was})"]
 
     def _parameter_changes(self, step: Step, recorded: Mapping[str, Any]) -> list[str]:
@@ -158,6 +159,17 @@ class Drift:
                 if name in recorded and recorded[name] != now:
                     said.append(f"{place} is {_shown(now)}, was {_shown(recorded[name])}")
         return said
+
+    def _new_parameters(self, step: Step, recorded: Mapping[str, Any]) -> list[str]:
+        """Parameters that a step did not have when it was stamped, where it had others."""
+        if not recorded:
+            return []
+        return [
+            f"{group.section}{'.' * bool(group.section)}{name} is {_shown(jsonable(value))}, was not recorded"
+            for group in step.parameters
+            for name, value in group.values(self.lineage.experiment).items()
+            if name not in recorded
+        ]
 
     def _input_changes(
         self, key: dg.AssetKey, partition: str | None, made_from: Sequence[Source], manifest: Manifest

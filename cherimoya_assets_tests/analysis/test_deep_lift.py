@@ -9,7 +9,14 @@ import torch
 from cherimoya_assets.analysis.deep_lift import DeepLiftShap
 from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.errors import ModelError
-from cherimoya_assets_tests.small_models import IN_WINDOW, bpnet_file, cherimoya_file, chrombpnet_file
+from cherimoya_assets_tests.small_models import (
+    IN_WINDOW,
+    NamedFile,
+    basepairnet_file,
+    bpnet_file,
+    cherimoya_file,
+    chrombpnet_file,
+)
 
 START, END = 60, 90
 HEADS = ("counts", "profile")
@@ -18,6 +25,7 @@ MAKERS = {
     "cherimoya": cherimoya_file,
     "several groups and controls": lambda folder: cherimoya_file(folder, signal_groups=(1, 2), controls=2),
     "bpnet": bpnet_file,
+    "basepairnet": basepairnet_file,
     "chrombpnet": chrombpnet_file,
 }
 
@@ -80,35 +88,52 @@ def test_a_cherimoya_equals_cherimoya_on_all_sequences_at_once(models, name, gro
     assert ("path" in report) == (fast and head == "counts")
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("name", ["bpnet", "chrombpnet"])
-def test_a_bpnet_equals_bpnet_lite_bit_for_bit_one_by_one_and_to_rounding_at_once(models, name, head):
-    from bpnetlite.attribute import deep_lift_shap as theirs
+def as_bpnet_attribute(path, head, X, **arguments):
+    """The calls of the command `bpnet attribute` of bpnet-lite 1.1.0, in their order."""
+    from bpnetlite.attribute import deep_lift_shap
     from bpnetlite.bpnet import ControlWrapper, CountWrapper, ProfileWrapper
+    from bpnetlite.chrombpnet import ChromBPNet
 
-    wrapper = (CountWrapper if head == "counts" else ProfileWrapper)(
-        ControlWrapper(torch.load(models[name].path, weights_only=False))
-    ).eval()
+    model = torch.load(path, weights_only=False)
+    dtype = torch.float64 if head == "profile" or isinstance(model, ChromBPNet) else torch.float32
+    if model.n_control_tracks > 0:
+        model = ControlWrapper(model)
+    wrapper = (CountWrapper if head == "counts" else ProfileWrapper)(model)
+    found = deep_lift_shap(
+        wrapper.type(dtype),
+        torch.from_numpy(X).type(dtype),
+        hypothetical=True,
+        device="cpu",
+        verbose=False,
+        **arguments,
+    )
+    assert found.dtype == dtype
+    return found.numpy()
 
-    def expected(X, batch_size):
-        return theirs(
-            wrapper,
-            torch.from_numpy(X).float(),
-            batch_size=batch_size,
-            n_shuffles=SHUFFLES,
-            hypothetical=True,
-            warning_threshold=float("inf"),
-            device="cpu",
-            random_state=SEED,
-        )[:, :, START:END].numpy()
 
+@pytest.mark.parametrize("strength", [1, 4])
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", ["bpnet", "basepairnet", "chrombpnet"])
+def test_a_bpnet_has_the_numbers_of_bpnet_attribute(models, name, head, strength, tmp_path):
+    module = torch.load(models[name].path, weights_only=False)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(strength**0.5)
+    torch.save(module, tmp_path / "model.torch")
+    model = load_model(NamedFile.trusting(tmp_path / "model.torch", models[name].kind))
+    own = {"n_shuffles": SHUFFLES, "random_state": SEED, "warning_threshold": float("inf")}
     X = sequences(3)
-    scores, report = attributed(models[name], X, heads=(head,))
-    np.testing.assert_array_equal(scores[head], np.concatenate([expected(X[row : row + 1], 64) for row in range(3)]))
-    # The elementwise rule of the profile head divides by changes of a logit that can be tiny, which enlarges rounding.
-    at_once = expected(X, 5)
-    np.testing.assert_allclose(scores[head], at_once, rtol=0, atol=1e-4 * np.abs(at_once).max())
+    scores, report = attributed(model, X, heads=(head,))
+    with model.numerics():
+        alone = [as_bpnet_attribute(model.path, head, X[[row]], batch_size=64, **own) for row in range(3)]
+        together = as_bpnet_attribute(model.path, head, X, batch_size=5, **own)
+    np.testing.assert_array_equal(scores[head], np.concatenate(alone)[:, :, START:END].astype(np.float32))
+    # float64 leaves next to nothing of how sequences are batched, where float32 leaves up to 1 % of the highest base.
+    expected = together[:, :, START:END]
+    np.testing.assert_allclose(scores[head], expected, rtol=0, atol=1e-6 * np.abs(expected).max())
     assert "path" not in report
+    # And the model goes on in float32.
+    assert model.predict(X)[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -211,9 +236,10 @@ def test_counts_of_all_groups_at_once_are_refused_in_a_sentence(models):
     assert np.abs(scores["profile"]).max() > 0
 
 
-@pytest.mark.parametrize("name", ["bpnet", "chrombpnet"])
+@pytest.mark.parametrize("name", ["bpnet", "basepairnet", "chrombpnet"])
 def test_a_dtype_that_bpnet_lite_does_not_take_is_refused(models, name):
-    with pytest.raises(ModelError, match=r"takes no dtype, but dtype says bfloat16\. Set dtype to float32\.$"):
+    sentence = rf": dtype says bfloat16, but DeepLIFT/SHAP of a {name} takes only float32\. Set dtype to float32\.$"
+    with pytest.raises(ModelError, match=sentence):
         attributed(models[name], sequences(1), dtype="bfloat16")
 
 

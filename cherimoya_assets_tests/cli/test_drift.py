@@ -249,6 +249,16 @@ def test_a_package_that_an_older_stamp_does_not_have_is_named(tiny_copy, monkeyp
     assert own_reasons(file) == {"attribution_tracks": {f"figwig is {version('figwig')}, was not recorded"}}
 
 
+def test_a_parameter_that_an_older_stamp_does_not_have_is_named(tiny_copy):
+    file, home = tiny_copy
+    manifest = home / "store" / "tiny" / "counts" / "attributions" / "chrA" / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["stamp"]["parameters"]["group"]
+    content["stamp"]["code_version"] = "3.before"
+    manifest.write_text(json.dumps(content))
+    assert own_reasons(file) == {"attributions": {"group is 0, was not recorded"}}
+
+
 @pytest.mark.parametrize("row", steps.STEPS, ids=lambda row: row.name)
 def test_the_code_of_every_step_is_named(tiny_copy, monkeypatch, row):
     change_step(monkeypatch, row.name, version=99)
