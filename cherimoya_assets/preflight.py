@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cherimoya_assets.analysis.genome import Genome, default_chroms, open_genome
+from cherimoya_assets.analysis.genome import Genome, open_genome
 from cherimoya_assets.analysis.loci import KEPT, place_windows, read_loci
+from cherimoya_assets.analysis.main_chromosomes import main_chromosomes
 from cherimoya_assets.analysis.models import load_model
 from cherimoya_assets.analysis.modisco import check_parameters
 from cherimoya_assets.analysis.motifs import read_motifs
@@ -137,19 +138,17 @@ def _some_window(experiment: Experiment, genome: Genome) -> NDArray[np.int8] | N
 
 def _chroms(experiment: Experiment, genome: Genome) -> list[str]:
     if experiment.chroms is None:
-        if chosen := default_chroms(genome.chrom_sizes):
-            refused = (not_a_partition(chrom) for chrom in chosen)
-            return [f"{genome.source.name}: {why}. Name the ones to use in `chroms`." for why in refused if why]
-        return [
-            f"{genome.source.name}: every sequence of it looks unplaced or mitochondrial "
-            f"({_some(genome.chrom_sizes)}). Name the ones to use in `chroms`."
-        ]
+        main = main_chromosomes(genome.chrom_sizes)
+        if not main.chosen:
+            return [f"{genome.source.name}: {main.why_none}."]
+        refused = (not_a_partition(chrom) for chrom in main.chosen)
+        return [f"{genome.source.name}: {why}. Name the ones to use in `chroms`." for why in refused if why]
     missing = [chrom for chrom in experiment.chroms if chrom not in genome.chrom_sizes]
     if not missing:
         return []
     return [
-        f"{experiment.source.name}: `chroms` names {_some(missing)}, not in {genome.source.name}, "
-        f"which has {_some(genome.chrom_sizes)}. {_respelled(missing, genome)}"
+        f"{experiment.source.name}: `chroms` names {some(missing)}, not in {genome.source.name}, "
+        f"which has {some(genome.chrom_sizes)}. {_respelled(missing, genome)}"
     ]
 
 
@@ -163,8 +162,8 @@ def _names_agree(file: Path, loci: pd.DataFrame, genome: Genome, *, strict: bool
     if len(unknown) < len(named) and "spelled" not in respelled:
         return []
     return [
-        f"{file.name}: chromosome {_some(unknown)} is not in {genome.source.name}, which has "
-        f"{_some(genome.chrom_sizes)}. {respelled}"
+        f"{file.name}: chromosome {some(unknown)} is not in {genome.source.name}, which has "
+        f"{some(genome.chrom_sizes)}. {respelled}"
     ]
 
 
@@ -176,7 +175,8 @@ def _respelled(names: Sequence[str], genome: Genome) -> str:
     return "Are the files for different genomes? Use one assembly throughout."
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
+    """The first few, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more

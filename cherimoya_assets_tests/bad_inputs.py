@@ -267,7 +267,7 @@ BAD_INPUTS = [
             write("peaks.bed", ""),
             write("negatives.bed", ""),
         ),
-        r"genome\.fa: every sequence of it looks unplaced or mitochondrial \(chrUn_1, chrM\)",
+        r"genome\.fa: no sequence of it is a main chromosome: chrUn_1 \(unplaced, .*\); chrM \(mitochondria",
     ),
     BadInput("chromosome not in the genome", change(chroms=["chrZ"]), r"`chroms` names chrZ, not in genome\.fa"),
     # loci

@@ -20,10 +20,6 @@ from typing import Any, BinaryIO
 from cherimoya_assets.analysis.hashing import file_sha256
 from cherimoya_assets.errors import InputError
 
-MITOCHONDRIAL = frozenset({"chrm", "chrmt", "m", "mt", "mito", "chrmito"})
-
-_UNPLACED = re.compile(r"[_.]|^chrUn|^chrEBV", re.IGNORECASE)
-
 _CHUNK = 1 << 22
 
 _NUMBER = re.compile(r"[0-9]{1,15}")
@@ -96,15 +92,6 @@ def open_genome(sequences: Path, cache: Path) -> Genome:
         fasta = sequences
     index = _index(sequences, fasta, cache)
     return Genome(sequences, fasta, index, _chrom_sizes(index))
-
-
-def default_chroms(chrom_sizes: Mapping[str, int]) -> tuple[str, ...]:
-    """The main chromosomes, largest first: without the mitochondrion and what is not placed.
-
-    A name with `_` or `.` in it (`chr1_KI270706v1_random`, `GL000194.1`), `chrUn...` and `chrEBV` is not placed.
-    """
-    main = [c for c in chrom_sizes if c.lower() not in MITOCHONDRIAL and not _UNPLACED.search(c)]
-    return tuple(sorted(main, key=lambda chrom: (-chrom_sizes[chrom], chrom)))
 
 
 def _is_gzip(path: Path) -> bool:

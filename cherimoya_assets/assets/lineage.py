@@ -18,8 +18,9 @@ from typing import Any
 import dagster as dg
 from dagster import PreviewWarning
 
-from cherimoya_assets.analysis.genome import Genome, default_chroms, open_genome
+from cherimoya_assets.analysis.genome import Genome, open_genome
 from cherimoya_assets.analysis.hashing import combined_sha256, file_sha256, file_state
+from cherimoya_assets.analysis.main_chromosomes import main_chromosomes
 from cherimoya_assets.errors import InputError
 from cherimoya_assets.experiment import Experiment
 from cherimoya_assets.experiment.model import not_a_partition
@@ -157,7 +158,12 @@ class ExperimentLineage:
     def chroms(self) -> tuple[str, ...]:
         """Selected chromosomes, largest first: a long one started last would be waited for."""
         sizes = self.genome.chrom_sizes
-        chosen = self.experiment.chroms or default_chroms(sizes)
+        chosen = self.experiment.chroms
+        if chosen is None:
+            main = main_chromosomes(sizes)
+            if not main.chosen:
+                raise InputError(f"{self.experiment.sequences.name}: {main.why_none}.")
+            chosen = main.chosen
         for chrom in chosen:
             if refusal := not_a_partition(chrom):
                 raise InputError(f"{self.experiment.sequences.name}: {refusal}. Name the ones to use in `chroms`.")

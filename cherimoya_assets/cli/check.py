@@ -49,6 +49,7 @@ def facts(lineage: ExperimentLineage, device: str) -> list[tuple[str, str]]:
     words: list[str] = []
     resolve_device(device or experiment.device, words.append)
     lines = [
+        *chroms_facts(lineage),
         *loci_facts(lineage),
         ("model", ", ".join(models)),
         ("heads", ", ".join(lineage.heads)),
@@ -70,6 +71,20 @@ def facts(lineage: ExperimentLineage, device: str) -> list[tuple[str, str]]:
     else:
         lines.append(("backgrounds", "none, so nothing is marginalized: that needs `motifs` and `negatives`"))
     return lines
+
+
+def chroms_facts(lineage: ExperimentLineage) -> list[tuple[str, str]]:
+    """Which sequences of the genome were left out, and why, where the experiment does not name its chromosomes."""
+    from cherimoya_assets.analysis.main_chromosomes import main_chromosomes
+    from cherimoya_assets.preflight import some
+
+    sizes = lineage.genome.chrom_sizes
+    main = main_chromosomes(sizes)
+    if lineage.experiment.chroms is not None or not main.left_out:
+        return []
+    how = "" if main.by_name else ", by their length; none is named as a chromosome"
+    left_out = [f"left out: {len(names):,} {reason} ({some(names)})" for reason, names in main.left_out.items()]
+    return [("chroms", f"{len(main.chosen):,} of {len(sizes):,} sequences{how}"), *(("", line) for line in left_out)]
 
 
 def loci_facts(lineage: ExperimentLineage) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import pyfaidx
 import pytest
 
 from cherimoya_assets.analysis import genome as genome_module
-from cherimoya_assets.analysis.genome import default_chroms, open_genome
+from cherimoya_assets.analysis.genome import open_genome
 from cherimoya_assets.demo import DEMO_EXPERIMENT
 from cherimoya_assets.errors import InputError
 
@@ -248,33 +248,7 @@ def test_a_copy_that_is_shorter_than_its_index_says_is_refused(lost, tmp_path):
         open_genome(path, tmp_path / "cache")
 
 
-# Which chromosomes, when nobody says.
-
-
-@pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [
-        ({"chrI": 230, "chrII": 813, "chrM": 85, "chrIII": 316}, ("chrII", "chrIII", "chrI")),
-        ({"1": 5, "2": 7, "X": 6, "MT": 9, "GL000194.1": 8, "KI270706.1": 4}, ("2", "X", "1")),
-        (
-            {"chr1": 5, "chr1_KI270706v1_random": 9, "chrUn_GL000220v1": 8, "chrEBV": 7, "chr6_GL000250v2_alt": 6},
-            ("chr1",),
-        ),
-        ({"chrB": 5, "chrA": 5, "chrC": 5}, ("chrA", "chrB", "chrC")),
-        ({"2L": 23, "2R": 25, "mitochondrion_genome": 19, "Mt": 3, "Mito": 3}, ("2R", "2L")),
-        ({"chrM": 5}, ()),
-        ({}, ()),
-    ],
-    ids=["yeast", "Ensembl", "UCSC", "ties by name", "fly", "nothing but the mitochondrion", "nothing"],
-)
-def test_default_chromosomes_are_the_main_ones_largest_first(sizes, expected):
-    assert default_chroms(sizes) == expected
-
-
-def test_the_demos_chromosomes_are_all_main_and_largest_first(demo):
-    chosen = default_chroms(demo.chrom_sizes)
-    assert set(chosen) == set(demo.chrom_sizes)
-    assert (chosen[0], chosen[-1]) == ("chrIV", "chrI")
+# Pieces.
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])

@@ -42,6 +42,19 @@ def test_motifs_that_are_no_probabilities_to_the_digit_are_named(tmp_path):
     assert "1 with probabilities that do not sum to 1 (two: 0.960), taken as they are" in said.out
 
 
+def test_what_is_left_out_of_the_genome_is_named_with_its_reason(tmp_path):
+    experiment = tiny_experiment(tmp_path)
+    genome = tmp_path / "genome.fa"
+    others = "".join(f">{name}\nACGT\n" for name in ("chrM", "chrUn_1", "chrUn_2", "chrUn_3", "chrUn_4"))
+    genome.write_text(genome.read_text() + others)
+    said = command("check", experiment)
+    assert facts(said)["chroms"] == "3 of 8 sequences"
+    assert "left out: 1 mitochondria and plastids (chrM)" in said.out
+    assert "left out: 4 unplaced, unlocalized or heterochromatic (chrUn_1, chrUn_2, chrUn_3 and 1 more)" in said.out
+    experiment = tiny_experiment(tmp_path, {"chroms": ["chrA"]})
+    assert "chroms" not in facts(command("check", experiment))
+
+
 def test_losses_are_counted_as_a_run_counts_them(tmp_path):
     """By hand: of chrA's three peaks one touches the exclusion list; of chrB's three one is at the edge; no chrC."""
     experiment = tiny_experiment(tmp_path, {"chroms": ["chrA"], "exclusion_lists": ["x.bed"]})

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
-from cherimoya_assets.analysis.genome import default_chroms, open_genome
+from cherimoya_assets.analysis.genome import open_genome
 from cherimoya_assets.analysis.loci import place_windows, read_loci
+from cherimoya_assets.analysis.main_chromosomes import main_chromosomes
 from cherimoya_assets.analysis.motifs import read_motifs
 from cherimoya_assets.errors import CherimoyaAssetsError
 from cherimoya_assets.experiment import read_experiment
@@ -40,8 +41,8 @@ def written(row: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def main_chromosomes(row: dict[str, Any], folder: Path) -> Any:
-    return list(default_chroms(row["contigs"]))
+def chosen(row: dict[str, Any], folder: Path) -> Any:
+    return list(main_chromosomes(row["contigs"]).chosen)
 
 
 def sequences(row: dict[str, Any], folder: Path) -> Any:
@@ -68,7 +69,7 @@ def values(row: dict[str, Any], folder: Path) -> Any:
     return {key: list(getattr(experiment, key)) for key in row["values"]}
 
 
-FOUND = {"contigs": main_chromosomes, "fasta": sequences, "bed": loci, "meme": motifs, "experiment": values}
+FOUND = {"contigs": chosen, "fasta": sequences, "bed": loci, "meme": motifs, "experiment": values}
 
 
 def right(row: dict[str, Any]) -> Any:
