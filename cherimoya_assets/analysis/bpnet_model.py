@@ -49,9 +49,15 @@ class BPNetModel(SequenceModel):
     def complete(cls, path: Path, module: Any) -> None:
         """Give a module what it lacks because an older bpnet-lite saved it; nothing of that holds weights.
 
+        Rectifiers are modules since 0.2.
+
         Raises:
             ModelError: its parts do not fit each other.
         """
+        from torch.nn import ModuleList, ReLU
+
+        if not hasattr(module, "irelu"):
+            module.irelu, module.rrelus = ReLU(), ModuleList(ReLU() for _ in module.rconvs)
 
     @classmethod
     def trimming_of(cls, module: Any) -> int:

@@ -281,6 +281,17 @@ def test_a_chrombpnet_of_bpnet_lite_before_0_7_predicts_what_it_predicted(files,
     torch.testing.assert_close(log_counts, torch.logsumexp(torch.stack([counts, bias_counts]), dim=0))
 
 
+def test_a_bpnet_of_before_0_2_predicts_what_it_predicted(files, tmp_path):
+    """Its rectifiers were calls of a function."""
+
+    def as_before(module):
+        del module.irelu, module.rrelus
+
+    older = load_model(resaved(files["bpnet"], as_before, tmp_path / "older.torch"))
+    for ours, expected in zip(older.predict(sequences()), load_model(files["bpnet"]).predict(sequences()), strict=True):
+        assert torch.equal(ours, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", ["bpnet", "basepairnet", "chrombpnet"])
 def test_weights_of_any_precision_are_computed_in_float32(files, kind, dtype, tmp_path):
