@@ -178,7 +178,7 @@ BAD_INPUTS = [
     BadInput("no loci", change(loci=[]), r"`loci`: at least one is needed"),
     BadInput("no folds", change(model={}), r"`model`: "),
     BadInput("a chromosome twice", change(chroms=["chrA", "chrA"]), r"`chroms`: a chromosome is named twice"),
-    BadInput("a chromosome with a bar", change(chroms=["chr|A"]), r"`chroms`: 'chr\|A' cannot be a partition key"),
+    BadInput("a chromosome with dots", change(chroms=["chr...A"]), r"`chroms`: 'chr\.\.\.A' cannot be a partition key"),
     BadInput(
         "attribution wider than the input",
         change(attr_window=200, modisco={"window": 20, "size": 10}),

@@ -6,6 +6,7 @@ nothing is ever written beside the user's file. Coordinates are 0-based and half
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import os
 import re
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from cherimoya_assets.analysis.hashing import file_sha256
 from cherimoya_assets.errors import InputError
@@ -23,6 +24,8 @@ from cherimoya_assets.errors import InputError
 _CHUNK = 1 << 22
 
 _NUMBER = re.compile(r"[0-9]{1,15}")
+
+_MARK = codecs.BOM_UTF8.decode("latin-1")
 
 LONGEST_HEADER = 1 << 16
 """Bytes in which the line `>name description` before a sequence is looked for."""
@@ -75,7 +78,9 @@ class Genome:
 def open_genome(sequences: Path, cache: Path) -> Genome:
     """Open a FASTA (plain, gzip or bgzip), indexing it in `cache` when it has no index beside it.
 
-    A compressed file is decompressed once into `cache/<sha256>.fa`; the second opening costs milliseconds.
+    A compressed file is decompressed once into `cache/<sha256>.fa`; the second opening costs milliseconds. What pyfaidx
+    cannot index as it is (line ends of old Macs, empty lines, a byte order mark, descriptions in latin-1) is written
+    there once more, with names and bases alone.
 
     Raises:
         InputError: the file is missing, not FASTA, cut short, or cannot be indexed; says which and where.
@@ -90,7 +95,7 @@ def open_genome(sequences: Path, cache: Path) -> Genome:
         raise InputError(f"{sequences.name}: is named {sequences.suffix} but is not gzip. Rename or compress it again.")
     else:
         fasta = sequences
-    index = _index(sequences, fasta, cache)
+    fasta, index = _indexed(sequences, fasta, cache)
     return Genome(sequences, fasta, index, _chrom_sizes(index))
 
 
@@ -117,26 +122,31 @@ def _decompress(source: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _index(source: Path, fasta: Path, cache: Path) -> Path:
-    """The index beside the file where it is there and not older, else one of our own in the cache."""
+def _indexed(source: Path, fasta: Path, cache: Path) -> tuple[Path, Path]:
+    """A file to read, and its index: the one beside it where it is there and not older, else one of our own."""
     beside = fasta.with_name(fasta.name + ".fai")
     if beside.is_file() and beside.stat().st_mtime_ns >= fasta.stat().st_mtime_ns:
         _check_whole(source, fasta, beside)
-        return beside
-    index = cache / f"{file_sha256(fasta, cache)}.fai"
+        return fasta, beside
+    sha256 = file_sha256(fasta, cache)
+    index, tidy = cache / f"{sha256}.fai", cache / f"{sha256}.tidy.fa"
+    if not index.exists() and not tidy.exists() and not _check_fasta(source, fasta):
+        _tidy(fasta, tidy)
+    if tidy.exists():
+        fasta, index = tidy, tidy.with_name(f"{tidy.name}.fai")
     if not index.exists():
         _make_index(source, fasta, index)
     modified = fasta.stat().st_mtime_ns
     if index.stat().st_mtime_ns < modified:
         # Its name says that it is of these very bytes, but pyfaidx goes by the time and would warn.
         os.utime(index, ns=(modified, modified))
-    return index
+    return fasta, index
 
 
 def _make_index(source: Path, fasta: Path, index: Path) -> None:
-    index.parent.mkdir(parents=True, exist_ok=True)
-    _check_fasta(source, fasta)
     import pyfaidx
+
+    index.parent.mkdir(parents=True, exist_ok=True)
 
     temporary = index.with_name(f".{index.name}.{uuid.uuid4().hex}")
     try:
@@ -152,31 +162,83 @@ def _make_index(source: Path, fasta: Path, index: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _check_fasta(source: Path, fasta: Path) -> None:
-    """What pyfaidx does not say in words: not FASTA at all, empty, a name twice."""
+def _check_fasta(source: Path, fasta: Path) -> bool:
+    """Whether pyfaidx can read it as it is, as far as lines go; what it does not say in words is said here.
+
+    Raises:
+        InputError: it is not FASTA at all, empty, or has a name twice, or one that is no name.
+    """
     names: dict[str, int] = {}
-    with fasta.open("rb") as handle:
+    plain, empty = True, False
+    with _opened(fasta) as handle:
         for number, line in enumerate(handle, start=1):
-            if b"\x00" in line:
+            if "\x00" in line:
                 raise InputError(f"{source.name} line {number}: binary data; a FASTA file was expected.")
-            if line.startswith(b">"):
-                name = line[1:].split(maxsplit=1)[0].decode(errors="replace") if line[1:].strip() else ""
-                if not name:
-                    raise InputError(f"{source.name} line {number}: a sequence without a name. Name it after the `>`.")
-                if not name.isprintable():
-                    raise InputError(f"{source.name} line {number}: {name!r} is not a sequence name. Rename it.")
+            text = line.removeprefix(_MARK) if number == 1 else line
+            if text.startswith(">"):
+                name = _name(source, number, text)
                 if name in names:
                     raise InputError(
                         f"{source.name} line {number}: sequence {name} is already on line {names[name]}. "
                         "Names must differ; remove one."
                     )
                 names[name] = number
-            elif not names and line.strip():
+                plain &= text is line and _decodes(line)
+            elif not text.strip():
+                # One is a short last line to pyfaidx, which a sequence may have.
+                plain &= not empty
+            elif not names and not text.startswith(";"):
                 raise InputError(
                     f"{source.name} line {number}: expected `>` and a sequence name; this is not a FASTA file."
                 )
+            else:
+                plain &= not empty
+            empty = not text.strip()
+        ends = handle.newlines
     if not names:
         raise InputError(f"{source.name}: contains no sequences. Was the download cut short?")
+    return plain and ends in (None, "\n", "\r\n")
+
+
+def _opened(fasta: Path) -> TextIO:
+    """Lines, whatever ends them; each byte is a character, so that descriptions may be in any encoding."""
+    return fasta.open(encoding="latin-1")
+
+
+def _name(source: Path, number: int, header: str) -> str:
+    try:
+        name = (header[1:].split(maxsplit=1) or [""])[0].encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{source.name} line {number}: the sequence's name is not UTF-8. Rename it.") from None
+    if not name:
+        raise InputError(f"{source.name} line {number}: a sequence without a name. Name it after the `>`.")
+    if not name.isprintable():
+        raise InputError(f"{source.name} line {number}: {name!r} is not a sequence name. Rename it.")
+    return name
+
+
+def _decodes(line: str) -> bool:
+    try:
+        line.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _tidy(fasta: Path, target: Path) -> None:
+    """Write names and bases alone, without empty lines, with one end of lines."""
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with _opened(fasta) as lines, temporary.open("w", encoding="latin-1", newline="\n") as tidy:
+            for line in lines:
+                text = line.removeprefix(_MARK).strip()
+                if text and not text.startswith(";"):
+                    tidy.write(f">{text[1:].split(maxsplit=1)[0]}\n" if text.startswith(">") else f"{text}\n")
+            tidy.flush()
+            os.fsync(tidy.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _check_whole(source: Path, fasta: Path, index: Path) -> None:

@@ -46,9 +46,13 @@ LONGEST_CHROM = 200
 
 
 def not_a_partition(chrom: str) -> str:
-    """Why a chromosome's name cannot be a partition key; empty where it can."""
-    if not chrom or any(c in chrom for c in '|,[]"\\') or not chrom.isprintable():
-        return f"{chrom!r} cannot be a partition key: no `|`, `,`, brackets or control characters"
+    """Why a chromosome's name cannot be a partition key; empty where it can.
+
+    Dagster takes three dots for a range, and control characters for nothing good. A bar is special to keys of several
+    dimensions alone.
+    """
+    if not chrom or "..." in chrom or not chrom.isprintable():
+        return f"{chrom!r} cannot be a partition key: no `...` and no control characters"
     if len(quote(chrom)) > LONGEST_CHROM:
         return f"{chrom!r} cannot be a partition key: its name is too long for a folder"
     return ""
@@ -258,8 +262,8 @@ class Experiment(Section):
     def _chroms_are_text(cls, value: Any) -> Any:
         if value is None:
             return None
-        # Chromosomes named 1, 2, ... are numbers to YAML.
-        found = _one_or_many(value)
+        # Chromosomes named 1, 2, ... are numbers to YAML, also one alone.
+        found = (value,) if isinstance(value, int) else _one_or_many(value)
         if not isinstance(found, (list, tuple)):
             return found
         return tuple(str(chrom) if isinstance(chrom, int) else chrom for chrom in found)

@@ -308,9 +308,9 @@ ATTACKS = [
         r"genome\.fa line 1: '.*' is not a sequence name",
     ),
     BadInput(
-        "a sequence that is two partitions",
-        both(replace("genome.fa", ">chrA", ">a|b"), write("peaks.bed", ""), write("negatives.bed", "")),
-        r"genome\.fa: 'a\|b' cannot be a partition key",
+        "a sequence that is a range of partitions",
+        both(replace("genome.fa", ">chrA", ">a...b"), write("peaks.bed", ""), write("negatives.bed", "")),
+        r"genome\.fa: 'a\.\.\.b' cannot be a partition key",
     ),
     BadInput(
         "a sequence longer than a folder's name",

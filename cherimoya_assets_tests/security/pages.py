@@ -13,6 +13,7 @@ PAYLOADS = (
 CHROMS = (
     "<img/src=x/onerror=window.pwned=1>",
     "../../../x",
+    'ref|NC_001133|,[1]"\\',
     "_pooled",
     "..",
     "javascript:window.pwned=1",
