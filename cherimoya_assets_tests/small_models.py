@@ -49,9 +49,11 @@ def cherimoya_file(folder: Path, *, signal_groups: Sequence[int] = (1,), control
     return NamedFile(path)
 
 
-def bpnet_file(folder: Path, *, outputs: int = 2, controls: int = 2, seed: int = 0) -> NamedFile:
+def bpnet_file(folder: Path, *, outputs: int = 2, controls: int = 2, seed: int = 0, trimming: int = 53) -> NamedFile:
     path = folder / f"bpnet_{seed}.torch"
-    torch.save(_bpnet(outputs, controls, seed), path)
+    model = _bpnet(outputs, controls, seed)
+    model.trimming = trimming
+    torch.save(model, path)
     return NamedFile.trusting(path, "bpnet")
 
 
@@ -67,7 +69,7 @@ def basepairnet_file(folder: Path, *, outputs: int = 2, controls: int = 2, seed:
     return NamedFile.trusting(path, "basepairnet")
 
 
-def _bpnet(outputs: int, controls: int, seed: int, kind: type[torch.nn.Module] = BPNet) -> torch.nn.Module:
+def _bpnet(outputs: int, controls: int, seed: int, kind: type[BPNet | BasePairNet] = BPNet) -> BPNet | BasePairNet:
     model = kind(n_filters=8, n_layers=2, n_outputs=outputs, n_control_tracks=controls, trimming=53, verbose=False)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
