@@ -422,6 +422,21 @@ def test_the_older_container_cut_short_is_damaged(files, keep, tmp_path):
     assert "is damaged" in sentence(NamedFile(path))
 
 
+@pytest.mark.parametrize("claimed", [2**31 - 1, 2**40])
+def test_the_older_container_with_a_weight_larger_than_the_file_is_damaged(claimed, tmp_path):
+    buffer = io.BytesIO()
+    torch.save({"config": {}, "state_dict": {"a": torch.ones(70003)}}, buffer, **OLDER_CONTAINER)
+    pickled = (pickle.LONG1 + b"\x06" + claimed.to_bytes(6, "little")) if claimed >= 2**31 else pickled_int(claimed)
+    assert pickled_int(70003) in buffer.getvalue()
+    path = tmp_path / "model.torch"
+    path.write_bytes(buffer.getvalue().replace(pickled_int(70003), pickled))
+    assert "is damaged" in sentence(NamedFile(path))
+
+
+def pickled_int(value: int) -> bytes:
+    return pickle.BININT + value.to_bytes(4, "little")
+
+
 # Whether it fits.
 
 
