@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.demo import DEMO_EXPERIMENT
-from cherimoya_assets.experiment import read_experiments
+from cherimoya_assets.experiment import read_folder
 from cherimoya_assets.home import default_home
 
 _experiments = Path(os.environ.get("CHERIMOYA_ASSETS_EXPERIMENTS", DEMO_EXPERIMENT))
@@ -20,4 +20,6 @@ _home = Path(os.environ.get("CHERIMOYA_ASSETS_HOME", default_home(_experiments).
 
 _automation = os.environ.get("CHERIMOYA_ASSETS_AUTOMATION", "off") == "on"
 
-defs = build_defs(read_experiments(_experiments), _home, automation=_automation)
+_read, _unreadable = read_folder(_experiments)
+
+defs = build_defs(_read, _home, automation=_automation, unreadable=_unreadable)

@@ -254,7 +254,7 @@ class _Walker:
                 failed = any(self.unmade.get((parent, one), False) for one in missing)
                 there = not failed and all(self._is_stored(parent, one) for one in missing)
                 return _Obstacle(parent, tuple(filter(None, missing)) if pools else (), failed, stale=there)
-            stale = [one for one in read if not self.force and not self.drift.of(parent, one).fresh]
+            stale = [one for one in read if not self.drift.of(parent, one).fresh]
             if stale:
                 return _Obstacle(parent, tuple(filter(None, stale)) if pools else (), False, stale=True)
         return None

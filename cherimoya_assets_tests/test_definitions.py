@@ -10,7 +10,6 @@ import dagster as dg
 import pytest
 
 from cherimoya_assets.code_location import build_defs
-from cherimoya_assets.errors import Problems
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.runs.pool_waiting import sleeping_executor
 from cherimoya_assets_tests.asset_specs import describe
@@ -48,10 +47,42 @@ def test_without_a_home_everything_lands_beside_the_experiments(folder, monkeypa
     assert loaded().resources["store"].root == str((folder / "cherimoya_home" / "store").resolve())
 
 
-def test_a_bad_experiment_is_said_when_the_code_location_loads(folder):
-    (folder / "second.yaml").write_text("name: second\noutptu: counts\n")
-    with pytest.raises(Problems, match="unknown key `outptu`"):
-        loaded()
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name: second\noutptu: counts\n", "second.yaml: unknown key `outptu`"),
+        ("name: 'second", "second.yaml line 1: is not YAML"),
+        ("- a list", "second.yaml: expected keys and values"),
+        (None, "gone.fa: no such file"),
+        ("name", "second.yaml: the name first is already used by first.yaml"),
+    ],
+    ids=["unknown key", "not YAML", "no map", "no genome", "the name of another"],
+)
+def test_a_bad_experiment_is_an_asset_that_says_why_and_takes_no_other_with_it(folder, text, sentence):
+    file = folder / "second.yaml"
+    if text == "name":
+        text = file.read_text().replace("name: second", "name: first")
+    file.write_text(text or file.read_text().replace("genome.fa", "gone.fa"))
+    defs = loaded()
+    dg.Definitions.validate_loadable(defs)
+    nodes = defs.resolve_asset_graph().asset_nodes
+    assert {node.group_name for node in nodes} == {"first", "second", "shared_inputs"}
+    (node,) = [node for node in nodes if node.group_name == "second"]
+    assert node.key == dg.AssetKey(["second", "not_loaded"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance, asset_selection=[node.key], raise_on_error=False
+        )
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert sentence in failure.user_failure_data.description
+    assert "reload the code location" in node.description
+
+
+def test_files_that_cannot_be_loaded_have_names_of_their_own(tmp_path, monkeypatch):
+    for name in ("a-b.yaml", "a b.yaml"):
+        (tmp_path / name).write_text("- no experiment")
+    monkeypatch.setenv("CHERIMOYA_ASSETS_EXPERIMENTS", str(tmp_path))
+    assert {node.key.path[0] for node in loaded().resolve_asset_graph().asset_nodes} == {"a_b", "a_b_2"}
 
 
 def test_asset_specs_are_those_of_the_snapshot(tmp_path):

@@ -145,7 +145,7 @@ class ExperimentLineage:
     def genome(self) -> Genome:
         """The genome as it is now: a process can live long, and the file be replaced meanwhile."""
         state = file_state(self.experiment.sequences)
-        if self._opened_genome.get("state") != state:
+        if "genome" not in self._opened_genome or self._opened_genome["state"] != state:
             self._opened_genome.update(state=state, genome=open_genome(self.experiment.sequences, self.home.cache))
         genome: Genome = self._opened_genome["genome"]
         return genome

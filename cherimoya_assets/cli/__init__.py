@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -70,6 +71,13 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+SHOWN = 3
+"""Problems of one kind that are listed before the others are counted."""
+
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|[0-9][0-9.,e+-]*")
+"""What differs between sentences of one kind."""
+
+
 class _Version(argparse.Action):
     """Asks git only when the version is asked for."""
 
@@ -79,8 +87,16 @@ class _Version(argparse.Action):
 
 
 def sentences(error: CherimoyaAssetsError) -> str:
-    """What an error says, every problem on a line of its own."""
-    if isinstance(error, Problems) and len(error.problems) > 1:
-        listed = "\n".join(f"  {number}. {text}" for number, text in enumerate(error.problems, start=1))
-        return f"{len(error.problems)} problems:\n{listed}"
-    return str(error)
+    """What an error says: every problem on a line of its own, of many of one kind the first few and how many more."""
+    if not isinstance(error, Problems) or len(error.problems) == 1:
+        return str(error)
+    kinds: dict[str, list[str]] = {}
+    for text in error.problems:
+        kinds.setdefault(_VALUES.sub("", text), []).append(text)
+    lines = []
+    for texts in kinds.values():
+        lines += texts[:SHOWN]
+        if len(texts) > SHOWN:
+            lines[-1] += f" And {len(texts) - SHOWN:,} more like these."
+    listed = "\n".join(f"  {number}. {text}" for number, text in enumerate(lines, start=1))
+    return f"{len(error.problems):,} problems:\n{listed}"

@@ -114,10 +114,15 @@ def headline(lineage: ExperimentLineage, weights: Mapping[str, int], chroms: tup
     loci = sum(weights[chrom] for chrom in chroms)
     some = "" if len(chroms) == len(lineage.chroms) else f" (of {len(lineage.chroms)})"
     return (
-        f"{lineage.name}: {loci:,} loci on {len(chroms)} chromosomes{some}, {' and '.join(lineage.heads)}, "
-        f"{len(lineage.experiment.model)} model{'s' if len(lineage.experiment.model) > 1 else ''}\n"
+        f"{lineage.name}: {counted(loci, 'locus', 'loci')} on {counted(len(chroms), 'chromosome')}{some}, "
+        f"{' and '.join(lineage.heads)}, {counted(len(lineage.experiment.model), 'model')}\n"
         f"home: {lineage.home.root}"
     )
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """`1 locus`, `2 loci`."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def write_tracebacks(outcome: Outcome, home: Home) -> Path | None:

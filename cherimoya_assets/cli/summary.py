@@ -21,10 +21,19 @@ def ending(outcome: Outcome, lineage: ExperimentLineage, tracebacks: Path | None
     parts = [summary_table(outcome, lineage.heads), pattern_lines(outcome, lineage.heads), report_lines(outcome)]
     parts.append(problem_lines(outcome, tracebacks))
     parts.append(
-        f"{'Failed' if outcome.failed else 'Done'} after {duration(seconds)}. "
+        f"{ended(outcome)} after {duration(seconds)}. "
         f"The lineage: cherimoya-assets ui {lineage.experiment.source} --home {lineage.home.root}"
     )
     return "\n".join(f"\n{part}" for part in parts if part)
+
+
+def ended(outcome: Outcome) -> str:
+    """How it ended, in a few words."""
+    if outcome.failed:
+        return "Failed"
+    if not outcome.made:
+        return "Nothing was made, for the reasons above,"
+    return "Done, except for what was skipped," if outcome.skipped else "Done"
 
 
 def summary_table(outcome: Outcome, heads: tuple[str, ...]) -> str:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from cherimoya_assets.cli.arguments import add_home, writable_home
 from cherimoya_assets.cli.reap import reap
-from cherimoya_assets.errors import ExperimentError
+from cherimoya_assets.errors import ExperimentError, Problems
 from cherimoya_assets.home import Home
+from cherimoya_assets.printable import printable
 
 HOST = "127.0.0.1"
 """Dagster's web server asks nobody for a password, so it must not be reachable from elsewhere."""
@@ -37,16 +38,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from cherimoya_assets.code_location import build_defs
-    from cherimoya_assets.experiment import read_experiments
+    from cherimoya_assets.code_location import build_defs, loadable
+    from cherimoya_assets.experiment import read_folder
     from cherimoya_assets.installation import verify_installation
 
     home = writable_home(arguments)
     verify_installation()
     if port_is_taken(arguments.port):
         raise ExperimentError(f"--port {arguments.port}: the port is already in use. Name another port.")
-    # Whatever is wrong with the experiments is said here, not in a web page's error box.
-    build_defs(read_experiments(arguments.experiment), home.root)
+    # Whatever is wrong with the experiments is said here, not in a web page alone.
+    experiments, unreadable = read_folder(arguments.experiment)
+    lineages, without = loadable(experiments, home.root)
+    problems = [problem for one in (*unreadable, *without) for problem in one.problems]
+    if not lineages:
+        raise Problems(problems)
+    for problem in problems:
+        print(printable(f"Not loaded: {problem}"))
+    build_defs(experiments, home.root)
     for sentence in reap(home):
         print(sentence)
     return serve(arguments.experiment.resolve(), home, arguments.port)

@@ -12,7 +12,7 @@ from cherimoya_assets.experiment.model import (
     ModiscoParameters,
     SeqletParameters,
 )
-from cherimoya_assets.experiment.reading import read_experiment, read_experiments
+from cherimoya_assets.experiment.reading import Unreadable, read_experiment, read_experiments, read_folder
 
 __all__ = [
     "AnnotationParameters",
@@ -21,6 +21,8 @@ __all__ = [
     "ModelFile",
     "ModiscoParameters",
     "SeqletParameters",
+    "Unreadable",
     "read_experiment",
     "read_experiments",
+    "read_folder",
 ]

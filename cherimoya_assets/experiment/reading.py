@@ -10,6 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,15 @@ _UNENCODABLE = re.compile("[\0\ud800-\udfff]")
 
 LARGEST = 1 << 20
 """An experiment file is a page of text; a megabyte is something else that got its name."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An experiment file that cannot be read or used, and why: a sentence each; its name, where that could be read."""
+
+    source: Path
+    problems: tuple[str, ...]
+    name: str = ""
 
 
 def read_experiment(path: str | Path) -> Experiment:
@@ -80,34 +90,47 @@ def read_experiments(path: str | Path) -> list[Experiment]:
         Problems: everything that is wrong in any of the files, or two of them with one name.
         ExperimentError: there is no such file, or no experiment file in the folder.
     """
+    read, unreadable = read_folder(path)
+    if unreadable:
+        raise Problems([problem for one in unreadable for problem in one.problems])
+    return read
+
+
+def read_folder(path: str | Path) -> tuple[list[Experiment], list[Unreadable]]:
+    """What can be read of an experiment file, or of every `*.yaml` and `*.yml` of a folder, and what cannot.
+
+    Raises:
+        ExperimentError: there is no such file, or no experiment file in the folder.
+    """
     path = Path(path)
-    if not path.is_dir():
-        return [read_experiment(path)]
-    files = sorted(file for file in path.iterdir() if file.suffix in YAML_SUFFIXES and file.name[0] != ".")
-    if not files:
-        raise ExperimentError(
-            f"{path}: no experiment file (*.yaml) in this folder. `cherimoya-assets init` writes one."
-        )
-    experiments: list[Experiment] = []
-    problems: list[str] = []
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in YAML_SUFFIXES and file.name[0] != ".")
+        if not files:
+            raise ExperimentError(
+                f"{path}: no experiment file (*.yaml) in this folder. `cherimoya-assets init` writes one."
+            )
+    elif not path.is_file():
+        raise ExperimentError(f"{path}: no such experiment file.")
+    experiments: dict[str, Experiment] = {}
+    unreadable: list[Unreadable] = []
     for file in files:
         try:
-            experiments.append(read_experiment(file))
+            experiment = read_experiment(file)
         except Problems as error:
-            problems += error.problems
+            unreadable.append(Unreadable(file.resolve(), error.problems))
         except ExperimentError as error:
-            problems.append(str(error))
-    by_name: dict[str, Path] = {}
-    for experiment in experiments:
-        if experiment.name in by_name:
-            problems.append(
-                f"{experiment.source.name}: the name {experiment.name} is already used by "
-                f"{by_name[experiment.name].name}; names are asset keys and must differ. Rename one."
-            )
-        by_name.setdefault(experiment.name, experiment.source)
-    if problems:
-        raise Problems(problems)
-    return experiments
+            unreadable.append(Unreadable(file.resolve(), (str(error),)))
+        else:
+            if other := experiments.get(experiment.name):
+                problem = (
+                    f"{experiment.source.name}: the name {experiment.name} is already used by {other.source.name}; "
+                    "names are asset keys and must differ. Rename one."
+                )
+                unreadable.append(Unreadable(experiment.source, (problem,)))
+            else:
+                experiments[experiment.name] = experiment
+    return list(experiments.values()), unreadable
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -143,6 +143,24 @@ def test_a_wrong_argument_is_said_before_anything_is_made(ran, tmp_path, argumen
     assert not (tmp_path / "home" / "store").exists()
 
 
+def test_force_does_not_pool_what_is_out_of_date(ran, home):
+    """A longer seqlet makes the null another one: seqlets against the old null would be out of date at once."""
+    file = ran[0].with_name("longer.yaml")
+    file.write_text(ran[0].read_text() + "seqlets: {max_seqlet_len: 24}\n")
+    before = stored(home)
+    said = command("run", file, "--home", home, "--force", "--select", "seqlets")
+    assert said.code == 1
+    assert re.search(r"counts/seqlets +skipped: counts/seqlet_null is out of date", said.out)
+    assert "Nothing was made, for the reasons above, after" in said.out
+    assert "Done" not in said.out
+    assert stored(home) == before
+    assert command("run", file, "--home", home, "--force", "--select", "seqlet_null", "seqlets").code == 0
+    made = {("counts/seqlet_null", None), *(("counts/seqlets", chrom) for chrom in CHROMS)}
+    assert remade(before, stored(home)) == made
+    drift = command("drift", file, "--home", home).out
+    assert "seqlet_null" not in drift and not re.search(r"^counts/seqlets", drift, re.MULTILINE)
+
+
 def test_some_chromosomes_leave_pooled_assets_to_a_later_run(ran, tmp_path):
     home = tmp_path / "home"
     everything = ("one_hot_sequences", "attributions", "seqlet_null", "seqlets")

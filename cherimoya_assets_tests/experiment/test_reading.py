@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from cherimoya_assets.errors import ExperimentError, Problems
-from cherimoya_assets.experiment import Experiment, ModelFile, read_experiment, read_experiments
+from cherimoya_assets.experiment import Experiment, ModelFile, read_experiment, read_experiments, read_folder
 from cherimoya_assets.experiment.reading import LARGEST, SECTIONS
 
 MINIMAL = {"name": "x", "sequences": "g.fa", "loci": "a.bed", "model": "m.torch"}
@@ -219,6 +219,14 @@ def test_problems_of_all_files_of_a_folder_are_said_at_once(tmp_path):
     assert "a.yaml: unknown key `outptu`" in first
     assert "b.yaml: expected keys and values" in second
     assert third == ("d.yaml: the name x is already used by c.yaml; names are asset keys and must differ. Rename one.")
+
+
+def test_of_a_folder_what_can_be_read_is_read(tmp_path):
+    written(tmp_path, {**MINIMAL, "outptu": 1}, "a.yaml")
+    written(tmp_path, MINIMAL, "b.yaml")
+    experiments, unreadable = read_folder(tmp_path)
+    assert [experiment.source.name for experiment in experiments] == ["b.yaml"]
+    assert [(one.source.name, len(one.problems)) for one in unreadable] == [("a.yaml", 1)]
 
 
 def test_a_folder_without_experiments_is_one_sentence(tmp_path):
