@@ -114,6 +114,7 @@ class _Head:
         yield _Item(f"{name}.attributions.ohe.npz", (attributions,), self._write_one_hot)
         yield _Item(f"{name}.attributions.attr.npz", (attributions,), self._write_scores)
         yield _Item(f"{name}.attributions.idxs.npy", (attributions,), self._write_mask)
+        yield _Item(f"{name}.peaks.narrowPeak", (attributions,), self._write_windows)
         yield _Item(f"{name}.seqlets.bed", (seqlets,), self._write_seqlets)
         if lineage.motif_file is not None:
             yield _Item(f"{name}.seqlets_annotated.bed", (annotated,), self._write_annotated)
@@ -191,6 +192,18 @@ class _Head:
         kept = set(self.pooled.locus_id)
         with path.open("wb") as handle:
             np.save(handle, np.array([locus in kept for locus in self.order], dtype=bool))
+
+    def _write_windows(self, path: Path) -> None:
+        """A row of narrowPeak for each row of the arrays: the locus, with the window's centre as its summit.
+
+        Fi-NeMo 0.41 takes start + summit for the middle of a row (`data_io.load_peaks`).
+        """
+        pooled = self.pooled
+        loci = read_loci(self.lineage.experiment.loci).set_index("locus_id").loc[list(pooled.locus_id)]
+        start, end = loci["start"].to_numpy(), loci["end"].to_numpy()
+        summit = pooled.window_start + pooled.scores.shape[-1] // 2 - start
+        rows = zip(pooled.chrom, start, end, pooled.locus_id, summit, strict=True)
+        _write_text(path, "".join(f"{c}\t{s}\t{e}\t{name}\t0\t.\t0\t-1\t-1\t{at}\n" for c, s, e, name, at in rows))
 
     def _write_seqlets(self, path: Path) -> None:
         tables = self._load_all(self.lineage.key(self.head, "seqlets"))

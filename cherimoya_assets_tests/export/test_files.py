@@ -25,6 +25,7 @@ FILES = {
     "narrow.attributions.ohe.npz",
     "narrow.attributions.attr.npz",
     "narrow.attributions.idxs.npy",
+    "narrow.peaks.narrowPeak",
     "narrow.seqlets.bed",
     "narrow.seqlets_annotated.bed",
     "narrow.motif_seqlet_count.tsv",
