@@ -43,6 +43,11 @@ class Home:
         """Derived from inputs and safe to delete: decompressed genomes, their indexes, file hashes."""
         return self.root / "cache"
 
+    @property
+    def turns(self) -> Path:
+        """Locks that say which partitions a command is making (`resources/turns.py`)."""
+        return self.root / "turns"
+
 
 def default_home(experiments: Path) -> Home:
     """The home beside an experiment file, or inside a folder of experiment files."""

@@ -90,6 +90,9 @@ class _Log:
         for said in made.warnings:
             self._log.warning(said)
 
+    def made_elsewhere(self, partition: str | None, sentence: str) -> None:
+        self._log.info(f"{partition or 'all chromosomes'}: {sentence}")
+
     def skipped(self, skipped: Skipped) -> None:
         self._log.info(f"skipped {skipped.key.to_user_string()}: {skipped.reason}")
 

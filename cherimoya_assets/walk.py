@@ -9,13 +9,16 @@ once more afterwards: where the same came out, nothing follows from it.
 
 A chromosome that fails does not stop the others. What would stand on it is skipped, with the reason: a pooled asset
 made from some of the chromosomes, or from old and new ones together, would be wrong without looking wrong.
+
+Several walks of one home share the work: a partition belongs to one of them while it is made. The others go on with
+what is free, come back, wait, and make what is still out of date then.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Protocol
@@ -27,11 +30,14 @@ from cherimoya_assets.assets.lineage import ExperimentLineage
 from cherimoya_assets.build import Stage, assets_and_jobs, stages
 from cherimoya_assets.errors import CherimoyaAssetsError, ExperimentError, InputError
 from cherimoya_assets.progress import Advance, watching
-from cherimoya_assets.resources.leases import WAITING
+from cherimoya_assets.resources.leases import TELL_EVERY_S, WAITING
+from cherimoya_assets.resources.turns import turn
 from cherimoya_assets.runs.run_process import process_tag
 
 COMMAND_TAG = "cherimoya_assets/run"
 """The runs of one `cherimoya-assets run` have the same value."""
+
+POLL_S = 0.2
 
 INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 
@@ -76,15 +82,17 @@ class Watcher(Protocol):
     def waits(self, sentence: str) -> None: ...
     def advances(self, advance: Advance) -> None: ...
     def run_ends(self, made: Made) -> None: ...
+    def made_elsewhere(self, partition: str | None, sentence: str) -> None: ...
     def skipped(self, skipped: Skipped) -> None: ...
     def stage_ends(self) -> None: ...
 
 
 @dataclass
 class Outcome:
-    """What a walk made, failed to make and left out."""
+    """What a walk made, failed to make and left out; `elsewhere` counts the partitions that another run made."""
 
     made: list[Made] = field(default_factory=list)
+    elsewhere: int = 0
     skipped: list[Skipped] = field(default_factory=list)
 
     @property
@@ -106,8 +114,8 @@ def walk(
 ) -> Outcome:
     """Observe the inputs, then make what is out of date of `keys` (all) and `chroms` (all), stage by stage.
 
-    With `force`, what is up to date is made again, too. `device`, `tags` and `resources` as in
-    `code_location.build_defs`.
+    With `force`, what is up to date is made again, too, unless another walk has made it since this one began. `device`,
+    `tags` and `resources` as in `code_location.build_defs`.
 
     Raises:
         InputError: an input could not be observed.
@@ -119,6 +127,13 @@ def walk(
     walker.observe_inputs()
     chosen = [(stage, [key for key in stage.keys if keys is None or key in keys]) for stage in stages(lineage)]
     chosen = [(stage, wanted) for stage, wanted in chosen if wanted]
+    if force:
+        walker.remember(
+            (key, partition)
+            for stage, wanted in chosen
+            for key in wanted
+            for partition in (tuple(chroms or lineage.chroms) if stage.partitioned else (None,))
+        )
     with watching(watcher.advances):
         for place, (stage, wanted) in enumerate(chosen, start=1):
             partitions = tuple(chroms or lineage.chroms) if stage.partitioned else (None,)
@@ -175,6 +190,8 @@ class _Walker:
     outcome: Outcome = field(default_factory=Outcome)
     unmade: dict[tuple[dg.AssetKey, str | None], bool] = field(default_factory=dict)
     """Assets that this walk wanted and did not make; True where a failure is the reason."""
+    before: dict[tuple[dg.AssetKey, str | None], str] = field(default_factory=dict)
+    """The folders of what was stored when a walk began that makes everything again."""
 
     def __post_init__(self) -> None:
         self.assets = [asset for asset in self.defs.assets or () if isinstance(asset, dg.AssetsDefinition)]
@@ -188,6 +205,10 @@ class _Walker:
         result = self._execute(self.defs.resolve_implicit_global_asset_job_def(), inputs, None, str(uuid.uuid4()))
         for failure in self._failures(result, inputs):
             raise InputError(failure.message)
+
+    def remember(self, cells: Iterable[tuple[dg.AssetKey, str | None]]) -> None:
+        """What is stored now is made again, what comes after it is not."""
+        self.before = {cell: self._folder(*cell) for cell in cells}
 
     def stage(
         self,
@@ -208,23 +229,52 @@ class _Walker:
             return
         self.watcher.stage_begins(*place, stage, list(stale))
         obstacles: dict[tuple[dg.AssetKey, _Obstacle], list[str | None]] = {}
-        for partition, left in stale.items():
-            for key, obstacle in self._partition(stage, job, left, partition).items():
+
+        def make(partition: str | None) -> None:
+            for key, obstacle in self._partition(stage, job, stale[partition], partition).items():
                 obstacles.setdefault((key, obstacle), []).append(partition)
+
+        # First what no other walk is at.
+        for partition in [one for one in stale if self._in_turn(stage, one, make)]:
+            self._wait(stage, partition, make)
         for (key, obstacle), skipped in obstacles.items():
             self._skip(key, obstacle, skipped)
         self.watcher.stage_ends()
+
+    def _in_turn(self, stage: Stage, partition: str | None, make: Callable[[str | None], None]) -> str:
+        """Make a partition, unless another walk of this home is at it; returns who that is."""
+        work = f"{stage.job} {partition or ''}"
+        with turn(self.lineage.home.turns, work, self.tags[COMMAND_TAG]) as other:
+            if not other:
+                make(partition)
+        return other
+
+    def _wait(self, stage: Stage, partition: str | None, make: Callable[[str | None], None]) -> None:
+        """Make a partition as soon as the walk that is at it has ended."""
+        heard = float("-inf")
+        while other := self._in_turn(stage, partition, make):
+            if time.monotonic() - heard >= TELL_EVERY_S:
+                heard = time.monotonic()
+                what = partition or stage.name.replace("_", " ")
+                self.watcher.waits(f"waiting for {what}, which another run makes: {other}")
+            time.sleep(POLL_S)
 
     def _partition(
         self, stage: Stage, job: dg.JobDefinition, left: Sequence[dg.AssetKey], partition: str | None
     ) -> dict[dg.AssetKey, _Obstacle]:
         """Make assets of one partition, in as few runs as can be; returns what cannot be made, and why not."""
+        # Another walk may have made it since the stage was looked at.
+        self.drift.again()
+        wanted = [key for key in left if self._is_wanted(key, partition)]
+        if not wanted:
+            self.outcome.elsewhere += 1
+            self.watcher.made_elsewhere(partition, "another run has made it")
         while True:
             now: list[dg.AssetKey] = []
             obstacles: dict[dg.AssetKey, _Obstacle] = {}
             for key in left:
                 self.unmade.pop((key, partition), None)
-                if not self.force and self.drift.of(key, partition).fresh:
+                if not self._is_wanted(key, partition):
                     continue
                 # What only stands on something that is made in this run may turn out to be fresh after it.
                 waits = not self.force and not self.drift.of(key, partition).own
@@ -258,6 +308,16 @@ class _Walker:
             if stale:
                 return _Obstacle(parent, tuple(filter(None, stale)) if pools else (), False, stale=True)
         return None
+
+    def _is_wanted(self, key: dg.AssetKey, partition: str | None) -> bool:
+        if not self.drift.of(key, partition).fresh:
+            return True
+        return self.force and self._folder(key, partition) == self.before[key, partition]
+
+    def _folder(self, key: dg.AssetKey, partition: str | None) -> str:
+        """The folder of what is stored, which every materialization has anew; empty where nothing is."""
+        manifest = self.lineage.store.manifest(tuple(key.path), partition)
+        return manifest.folder if manifest is not None else ""
 
     def _is_stored(self, key: dg.AssetKey, partition: str | None) -> bool:
         return self.lineage.store.manifest(tuple(key.path), partition) is not None

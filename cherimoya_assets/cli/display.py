@@ -106,6 +106,10 @@ class Display:
         for warning in made.warnings:
             self._row("note", warning, style="yellow")
 
+    def made_elsewhere(self, partition: str | None, sentence: str) -> None:
+        self._done.append(partition)
+        self._row(partition or ALL, sentence)
+
     def skipped(self, skipped: Skipped) -> None:
         self._row(_name(skipped.key), f"skipped: {skipped.reason}", style="yellow")
 

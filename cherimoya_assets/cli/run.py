@@ -92,11 +92,14 @@ def walk_and_show(
         finally:
             display.stage_ends()
     if not outcome.made and not outcome.skipped:
-        print("\nEverything is up to date: nothing was made. To make it anyway: --force")
+        if outcome.elsewhere:
+            print("\nEverything is up to date: other runs made it meanwhile.")
+        else:
+            print("\nEverything is up to date: nothing was made. To make it anyway: --force")
         return DONE
     tracebacks = write_tracebacks(outcome, home)
     print(printable(ending(outcome, lineage, tracebacks, time.perf_counter() - began)))
-    nothing = keys is not None and not outcome.made
+    nothing = keys is not None and not outcome.made and not outcome.elsewhere
     return FAILED if outcome.failed or nothing else DONE
 
 

@@ -42,15 +42,16 @@ _held: set[int] = set()
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a device, as its file says."""
+    """Who holds a lock, as its file says; `host` where others than this machine's may ask."""
 
     pid: int
     run: str
     since: float
+    host: str = ""
 
     def __str__(self) -> str:
-        run = f", run {self.run}" if self.run else ""
-        return f"pid {self.pid}{run}, since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(self.since))}"
+        host, run = f" on {self.host}" if self.host else "", f", run {self.run}" if self.run else ""
+        return f"pid {self.pid}{host}{run}, since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(self.since))}"
 
 
 @contextmanager
@@ -71,7 +72,7 @@ def lease(devices: Sequence[str], run: str, log: Callable[[str], None], folder: 
             os.pwrite(lock, json.dumps(holder).encode(), 0)
             yield index
         finally:
-            _let_go(lock, forget=True)
+            let_go(lock, forget=True)
 
 
 def clear_leases(folder: str | None = None) -> list[str]:
@@ -79,16 +80,16 @@ def clear_leases(folder: str | None = None) -> list[str]:
     cleared = []
     with _opened(folder) as place:
         for name in sorted(os.listdir(place)):
-            if not name.endswith((LEASE, TICKET)) or (lock := _try(place, name)) is None:
+            if not name.endswith((LEASE, TICKET)) or (lock := try_lock(place, name)) is None:
                 continue
             try:
                 if name.endswith(TICKET):
                     os.unlink(name, dir_fd=place)
-                elif (holder := _holder(place, name)) is not None:
+                elif (holder := read_holder(place, name)) is not None:
                     os.ftruncate(lock, 0)
                     cleared.append(f"device {name.removesuffix(LEASE)}: its lease died with {holder}")
             finally:
-                _let_go(lock)
+                let_go(lock)
     return cleared
 
 
@@ -105,7 +106,7 @@ def _wait(place: int, devices: Sequence[str], log: Callable[[str], None]) -> tup
         while True:
             claimed = _wanted_before(place, ticket)
             for index, name in enumerate(names):
-                if name not in claimed and (lock := _try(place, name)) is not None:
+                if name not in claimed and (lock := try_lock(place, name)) is not None:
                     waited = time.monotonic() - began
                     if heard >= 0:
                         log(f"waited {waited:.0f} s for device {devices[index]}")
@@ -113,7 +114,7 @@ def _wait(place: int, devices: Sequence[str], log: Callable[[str], None]) -> tup
             if time.monotonic() - heard >= TELL_EVERY_S:
                 heard = time.monotonic()
                 held = [
-                    f"{device} is held by {_holder(place, name) or 'nobody, and others wait for it'}"
+                    f"{device} is held by {read_holder(place, name) or 'nobody, and others wait for it'}"
                     for device, name in zip(devices, names, strict=True)
                 ]
                 log(f"{WAITING} since {heard - began:.0f} s: {'; '.join(held)}")
@@ -125,7 +126,7 @@ def _ticket(place: int, names: Sequence[str]) -> Iterator[str]:
     """A locked file that says since when its living owner wants which devices; yields its name."""
     # One clock for all processes, which no one can set.
     name = f"{time.monotonic_ns():020d}-{uuid.uuid4().hex}{TICKET}"
-    lock = _try(place, f".{name}")
+    lock = try_lock(place, f".{name}")
     assert lock is not None
     try:
         os.write(lock, json.dumps(list(names)).encode())
@@ -136,7 +137,7 @@ def _ticket(place: int, names: Sequence[str]) -> Iterator[str]:
         if lock in _held:
             for left in (f".{name}", name):
                 _unlink(place, left)
-        _let_go(lock)
+        let_go(lock)
 
 
 def _wanted_before(place: int, ticket: str) -> set[str]:
@@ -159,19 +160,27 @@ def _wanted_before(place: int, ticket: str) -> set[str]:
     return wanted
 
 
-def _try(place: int, name: str) -> int | None:
-    """A lock on a file, made if need be; None where somebody else has it."""
-    handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=place)
+def try_lock(place: int, name: str, mode: int = 0o600) -> int | None:
+    """A lock on a file in the open folder `place`, made if need be; None where somebody else has it.
+
+    A child that this process forks does not have it.
+
+    Raises:
+        OSError: the file cannot be opened, or the file system has no locks.
+    """
+    handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode, dir_fd=place)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(handle)
-        return None
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
     _held.add(handle)
     return handle
 
 
-def _let_go(lock: int, *, forget: bool = False) -> None:
+def let_go(lock: int, *, forget: bool = False) -> None:
     """Close a lock of ours; `forget` empties its file first. In a forked child it is closed already."""
     if lock in _held:
         if forget:
@@ -194,7 +203,8 @@ def _unlink(place: int, name: str) -> None:
         os.unlink(name, dir_fd=place)
 
 
-def _holder(place: int, name: str) -> Holder | None:
+def read_holder(place: int, name: str) -> Holder | None:
+    """Who holds the lock on a file in the open folder `place`, if the file says so."""
     try:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=place)
     except FileNotFoundError:
@@ -235,4 +245,4 @@ def _opened(folder: str | None) -> Iterator[int]:
         fcntl.flock(place, fcntl.LOCK_SH)
         yield place
     finally:
-        _let_go(place)
+        let_go(place)
