@@ -10,8 +10,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 DEMO := cherimoya_assets/demo/yeast_atac.yaml
 DEMO_HOME ?= demo_home
 PORT ?= 3000
-# Two processes; a module stays in one. Much of the suite waits for servers, daemons and killed processes.
-PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
+# A process more than the two cores that it is meant for: much of the suite waits for servers, daemons and killed
+# processes. A module stays in one process.
+PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: install demo ui test quick check lock clean
 

@@ -55,12 +55,19 @@ def only_one_locus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int
 SLOW_FIXTURES = {"narrow_run", "narrow_materialized", "tiny_run", "bucket"}
 """Whole runs, and a server: whatever waits for one is slow."""
 
+WAITING = {"test_load", "test_automation_daemon", "test_killed_daemon", "test_reprocessing", "test_webserver"}
+"""Modules that wait for daemons and servers for a minute or more."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`make quick` leaves out what stands on a whole run or a server, beside what is marked as slow itself."""
+    """`make quick` leaves out what stands on a whole run or a server, beside what is marked as slow itself.
+
+    Modules that mostly wait come first: while one waits for a daemon, the other processes have the cores to themselves.
+    """
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.stem not in WAITING)
 
 
 @pytest.fixture(autouse=True)
