@@ -31,6 +31,9 @@ from cherimoya_assets.resources.gpu import resolve_device
 
 T = TypeVar("T")
 
+MOSTLY_PAST = 0.01
+"""The fraction of loci that end past the end of their chromosome with which a file is taken for another genome's."""
+
 NAMED = 3
 """Names that a sentence lists before it says how many more there are."""
 
@@ -74,6 +77,7 @@ def check_inputs(experiment: Experiment, cache: Path, *, device: str | None = No
             if loci is not None and genome is not None:
                 found.add(_names_agree(file, loci, genome, strict=role != "exclusion_lists"))
                 if role != "exclusion_lists":
+                    found.add(_past_the_end(file, loci, genome))
                     found.look(partial(read_loci, [file], genome.chrom_sizes))
     for motifs in sorted({file for file in (experiment.motifs, experiment.marginalize.motifs) if file is not None}):
         matrices = found.look(partial(read_motifs, motifs))
@@ -164,6 +168,21 @@ def _names_agree(file: Path, loci: pd.DataFrame, genome: Genome, *, strict: bool
     return [
         f"{file.name}: chromosome {some(unknown)} is not in {genome.source.name}, which has "
         f"{some(genome.chrom_sizes)}. {respelled}"
+    ]
+
+
+def _past_the_end(file: Path, loci: pd.DataFrame, genome: Genome) -> list[str]:
+    """Whether more loci end past the end of their chromosome than a peak caller writes that extends reads."""
+    sizes = loci["chrom"].map(dict(genome.chrom_sizes))
+    past = loci[loci["end"] > sizes]
+    # MACS gives a chromosome one or two such peaks, at the telomeres, and a hundred at most in a file of thousands.
+    if len(past) <= max(2 * loci["chrom"].nunique(), MOSTLY_PAST * len(loci)):
+        return []
+    first = past.iloc[0]
+    return [
+        f"{file.name}: {len(past):,} of {len(loci):,} loci end past the end of their chromosome in "
+        f"{genome.source.name} ({first['locus_id']}; {first['chrom']} has {genome.chrom_sizes[first['chrom']]:,} bp). "
+        "Are the files for different genomes? Use one assembly throughout."
     ]
 
 

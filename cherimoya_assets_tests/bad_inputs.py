@@ -313,7 +313,7 @@ BAD_INPUTS = [
         r"negatives\.bed: chromosome 2L is not .*one assembly",
     ),
     BadInput(
-        "peaks of another genome",
+        "peaks past the ends of another genome",
         write("peaks.bed", "2L\t300\t340\n"),
         r"peaks\.bed: chromosome 2L is not .*one assembly",
     ),
@@ -384,6 +384,11 @@ BAD_INPUTS = [
         r"model\.torch: its sha256 is [0-9a-f]{64}, but the experiment file says 0{64}",
     ),
     # motifs
+    BadInput(
+        "peaks past the ends of another genome",
+        write("peaks.bed", "".join(f"chrC\t{1900 + k}\t{2001 + k}\n" for k in range(20))),
+        r"peaks\.bed: 20 of 20 loci end past the end of their chromosome in genome\.fa \(chrC:1900-2001; ",
+    ),
     BadInput("no motif file", remove("motifs.meme"), r"motifs\.meme: no such file"),
     BadInput("empty motif file", write("motifs.meme", ""), r"motifs\.meme line 1: expected `MEME version 4`"),
     BadInput("binary motifs", write("motifs.meme", b"\x89PNG\xff\xfe"), r"motifs\.meme: is not text but binary data"),
