@@ -313,7 +313,7 @@ BAD_INPUTS = [
         r"negatives\.bed: chromosome 2L is not .*one assembly",
     ),
     BadInput(
-        "peaks past the ends of another genome",
+        "peaks of another genome",
         write("peaks.bed", "2L\t300\t340\n"),
         r"peaks\.bed: chromosome 2L is not .*one assembly",
     ),
