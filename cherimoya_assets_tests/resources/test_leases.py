@@ -163,9 +163,13 @@ def test_a_forked_child_does_not_hold_the_lease_beyond_the_death_of_its_parent(t
 import os, signal, time
 from cherimoya_assets.resources.leases import lease
 with lease(["GPU-a"], "", print, {str(tmp_path / "leases")!r}):
+    reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        os.write(writing, b"alive")
         time.sleep(600)
+    # A child has let go when its first line is executed.
+    os.read(reading, 5)
     print(child, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
