@@ -41,7 +41,7 @@ model: model.torch                  # one checkpoint, or a map of folds, over wh
 # --- Attributions ---
 # output: counts                    # counts, profile, or [counts, profile]
 # group: 0                          # which group of signals of the model
-# attr_window: 400                  # bp around the middle that are attributed
+# attr_window: 400                  # bp around the middle that are attributed; all of in_window where that is less
 {methods}
 
 # --- The machine: these change the speed, never a number (dtype apart) ---

@@ -8,6 +8,9 @@ marginalize file describes one step and is not an experiment: name it in a YAML 
 `seqlets: k562.seqlets.json`. A marginalize file that names model, sequences and loci can be read alone all the same:
 its loci are both what is attributed and the backgrounds.
 
+bpnet-lite's and chrombpnet-lite's files have the same keys, which cherimoya took over; their older pipelines called the
+attributions' section `interpret_parameters`.
+
 cherimoya ignores keys that it does not know; so does this module, in these files only, because they are its files.
 """
 
@@ -42,19 +45,38 @@ PIPELINE_SECTIONS: Mapping[str, str] = {
 }
 
 
+ATTRIBUTE_SECTIONS = ("interpret_parameters", "attribute_parameters")
+"""What bpnet-lite's pipelines called it at first, and what it is called; the later one wins."""
+
+MADE_BY_THE_PIPELINE: Mapping[str, str] = {
+    "model": "{}.torch",
+    "loci": "{}_peaks.narrowPeak",
+    "negatives": "{}.negatives.bed",
+}
+"""What the pipeline calls the files that it makes itself, where its own file says null; `{}` is its `name`."""
+
+REQUIRED_BY_THE_PIPELINE = ("loci", "negatives")
+"""Must be there, be it as null: a file that says nothing of them asks for nothing to be made."""
+
+
 def translate(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """A whole experiment, in our keys, from cherimoya's JSON.
 
     Values that cherimoya leaves to its defaults get cherimoya's defaults (deep_lift_shap, not ours), so that the file
     means here what it means there. `chroms` is an exception: cherimoya's default names human chromosomes.
     """
-    if any(section in raw for section in (*PIPELINE_SECTIONS.values(), "attribute_parameters")):
-        for section in (*PIPELINE_SECTIONS.values(), "attribute_parameters", "modisco_report_parameters"):
-            if not isinstance(raw.get(section) or {}, Mapping):
+    sections = [key for key in raw if key.endswith("_parameters")]
+    # Signals are what is trained on: a short pipeline file may have them and leave every section to its default.
+    if sections or "signals" in raw:
+        for section in sections:
+            if not isinstance(raw[section] or {}, Mapping):
                 raise ExperimentError(f"{path.name}: `{section}` must hold keys and values.")
         experiment = _from_pipeline(raw)
     else:
         experiment = _from_step(raw)
+    if experiment.get("output") == "count":
+        # bpnet-lite's word for it at first.
+        experiment["output"] = "counts"
     name = raw.get("name") or path.name.split(".")[0]
     experiment["name"] = re.sub(r"[^A-Za-z0-9_]", "_", str(name))
     if not experiment["name"][:1].isalpha():
@@ -93,10 +115,15 @@ def _from_step(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_pipeline(raw: Mapping[str, Any]) -> dict[str, Any]:
-    top = _present(raw, (*SHARED, "out_window", "motifs", "negatives"))
+    top = _present(raw, (*SHARED, *ATTRIBUTE, "out_window", "motifs", "negatives"))
     # Here null is always the default, also where it means something in an attribute file.
-    own = _present(raw.get("attribute_parameters") or {}, (*SHARED, *ATTRIBUTE))
-    experiment = {"algorithm": "deep_lift_shap", **top, **own}
+    experiment: dict[str, Any] = {"algorithm": "deep_lift_shap", **top}
+    for name in ATTRIBUTE_SECTIONS:
+        experiment |= _present(raw.get(name) or {}, (*SHARED, *ATTRIBUTE))
+    if isinstance(raw.get("name"), str):
+        for key, made in MADE_BY_THE_PIPELINE.items():
+            if key in raw or key not in REQUIRED_BY_THE_PIPELINE:
+                experiment.setdefault(key, made.format(raw["name"]))
     if raw.get("random_state") is not None:
         experiment.setdefault("random_state", raw["random_state"])
     for section, name in PIPELINE_SECTIONS.items():

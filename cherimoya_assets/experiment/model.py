@@ -314,6 +314,9 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _windows(self) -> Experiment:
+        if "attr_window" not in self.model_fields_set:
+            # Nobody asked for 400: a model that sees less is attributed as far as it sees.
+            object.__setattr__(self, "attr_window", min(self.attr_window, self.in_window))
         if self.attr_window > self.in_window:
             raise ValueError(
                 f"attr_window {self.attr_window} is wider than in_window {self.in_window}; only what the model sees "

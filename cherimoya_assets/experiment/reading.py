@@ -139,7 +139,7 @@ def _parse(path: Path) -> dict[str, Any]:
     if path.stat().st_size > LARGEST:
         raise ExperimentError(f"{path.name}: larger than 1 MB; this is not an experiment file.")
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ExperimentError(f"{path.name}: is not text but binary data; this is not an experiment file.") from None
     try:

@@ -22,8 +22,8 @@ from cherimoya_assets_tests.tiny_experiment import tiny_experiment
 
 TABLE: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "evidence.yaml").read_text())
 
-ROWS = [row for row in TABLE if row["kind"] != "checkpoint"]
-"""What is text; test_checkpoints.py has the others."""
+ROWS = [row for row in TABLE if row["kind"] not in ("checkpoint", "parameters")]
+"""test_checkpoints.py and test_parameter_files.py have the others."""
 
 FILES = {"fasta": "genome.fa", "bed": "peaks.bed", "meme": "motifs.meme", "experiment": "tiny.yaml"}
 

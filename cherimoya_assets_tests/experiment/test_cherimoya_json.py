@@ -16,6 +16,7 @@ import pytest
 from cherimoya_cli import defaults
 
 from cherimoya_assets.analysis.methods import METHODS
+from cherimoya_assets.errors import Problems
 from cherimoya_assets.experiment import Experiment, read_experiment
 from cherimoya_assets.experiment.cherimoya_json import EVERY
 from cherimoya_assets.experiment.reading import PATH_KEYS
@@ -327,3 +328,41 @@ def test_what_pipeline_json_writes_is_read(tmp_path):
         "exclusion_lists": [],
         "motifs": "m.meme",
     }
+
+
+@pytest.mark.parametrize("given", [(), ("model",), ("loci",), ("negatives",), ("model", "loci", "negatives")])
+def test_a_null_is_what_the_pipeline_makes_itself(tmp_path, monkeypatch, given):
+    """`cherimoya pipeline` itself says what it goes on with, in the files of its steps."""
+    from argparse import Namespace
+
+    from cherimoya_cli.commands import pipeline
+
+    own = {"model": "mine.torch", "loci": ["mine.bed"], "negatives": ["mine.negatives.bed"]}
+    raw = copy.deepcopy(defaults.default_pipeline_parameters)
+    raw |= {"name": "my-cells", "sequences": "g.fa", "motifs": "m.meme", "signals": ["s.bw"], "dry_run": True}
+    raw |= {key: own[key] for key in given}
+    path = written(tmp_path, raw)
+    for name in ("g.fa", "m.meme", "s.bw", "mine.bed", "mine.negatives.bed"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    pipeline.run(Namespace(parameters=str(path)))
+    attribute, marginalize = (
+        json.loads((tmp_path / f"my-cells.{step}.json").read_text()) for step in ("attribute", "marginalize")
+    )
+    experiment = read_experiment(path)
+    assert at(experiment, "model.model.path") == attribute["model"] == marginalize["model"]
+    assert at(experiment, "loci") == attribute["loci"]
+    assert at(experiment, "negatives") == marginalize["loci"]
+
+
+def test_a_pipeline_file_without_a_name_names_no_files(tmp_path):
+    with pytest.raises(Problems, match="the key `model` is missing"):
+        read_experiment(written(tmp_path, {"sequences": "g.fa", "loci": "a.bed", "model": None, "fit_parameters": {}}))
+
+
+def test_what_is_wider_than_the_window_is_refused_only_where_somebody_asked_for_it(tmp_path):
+    must = {"sequences": "g.fa", "loci": "a.bed", "model": "m", "in_window": 200, "output": "profile"}
+    experiment = read_experiment(written(tmp_path, must))
+    assert (experiment.attr_window, experiment.modisco.window) == (200, 200)
+    with pytest.raises(Problems, match="attr_window 400 is wider than in_window 200"):
+        read_experiment(written(tmp_path, {**must, "attr_window": 400}))
