@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DONE, FAILED = 0, 1
 
+TRACEBACKS = "tracebacks.txt"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
@@ -81,6 +83,8 @@ def walk_and_show(
     from cherimoya_assets.walk import walk
 
     began, weights = time.perf_counter(), loci_of_chroms(lineage)
+    # Those of the run before. At the end of this one they may be those of another that goes on beside it.
+    (home.root / TRACEBACKS).unlink(missing_ok=True)
     with own_terminal() as terminal:
         print(printable(headline(lineage, weights, chroms)), file=terminal)
         if elsewhere := kept_under_another_name(lineage):
@@ -129,16 +133,16 @@ def counted(n: int, noun: str, plural: str = "") -> str:
 
 
 def write_tracebacks(outcome: Outcome, home: Home) -> Path | None:
-    """Keep the tracebacks of unforeseen failures for a bug report; forget those of the run before."""
+    """Keep the tracebacks of unforeseen failures for a bug report, below those of runs at the same time."""
     texts = [
         f"{made.partition or 'all chromosomes'}, run {made.run_id}\n{failure.traceback}\n"
         for made in outcome.made
         for failure in made.failures
         if failure.traceback
     ]
-    path = home.root / "tracebacks.txt"
-    path.unlink(missing_ok=True)
     if not texts:
         return None
-    path.write_text("\n".join(texts))
+    path = home.root / TRACEBACKS
+    with path.open("a") as file:
+        file.write("\n".join(texts))
     return path

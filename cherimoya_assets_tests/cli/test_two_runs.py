@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from cherimoya_assets.assets.lineage import ExperimentLineage
+from cherimoya_assets.build import Stage
+from cherimoya_assets.cli.run import write_tracebacks
 from cherimoya_assets.experiment import read_experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import open_instance
 from cherimoya_assets.resources.storage import AssetStore
 from cherimoya_assets.resources.turns import turn
+from cherimoya_assets.walk import Failure, Made, Outcome
 from cherimoya_assets_tests.cli.test_run import COMMAND, stored
 from cherimoya_assets_tests.tiny_experiment import CHROMS, tiny_experiment
 
@@ -75,3 +78,23 @@ def test_who_finds_a_chromosome_taken_makes_the_others_and_says_whom_it_waits_fo
     assert run.returncode == 0, rest
     assert "chrA" in rest
     assert store.manifest(("tiny", "one_hot_sequences"), "chrA") is not None
+
+
+def test_the_tracebacks_of_a_run_stay_when_another_ends_well_and_stand_beside_those_of_one_that_fails(tmp_path):
+    def outcome(*tracebacks: str) -> Outcome:
+        failures = tuple(Failure((), "failed", traceback) for traceback in tracebacks)
+        return Outcome(made=[Made(Stage("seqlets", True, (), "job"), "chrA", "a-run", 1.0, {}, failures)])
+
+    assert write_tracebacks(outcome("ZeroDivisionError"), Home(tmp_path)) == tmp_path / "tracebacks.txt"
+    assert write_tracebacks(outcome(), Home(tmp_path)) is None
+    assert write_tracebacks(outcome("KeyError"), Home(tmp_path)) == tmp_path / "tracebacks.txt"
+    said = (tmp_path / "tracebacks.txt").read_text()
+    assert "ZeroDivisionError" in said
+    assert "KeyError" in said
+
+
+def test_the_tracebacks_of_the_run_before_are_forgotten(tiny_copy):
+    file, home = tiny_copy
+    (home / "tracebacks.txt").write_text("ZeroDivisionError")
+    assert begin("run", file, "--home", home, "--select", "one_hot_sequences").wait(120) == 0
+    assert not (home / "tracebacks.txt").exists()
