@@ -147,7 +147,18 @@ BAD_INPUTS = [
     BadInput("not YAML", write("tiny.yaml", "name: [tiny\nloci: x\n"), r"tiny\.yaml line 2: is not YAML"),
     BadInput("a list", write("tiny.yaml", "- name\n- tiny\n"), r"tiny\.yaml: expected keys and values .* found list"),
     BadInput("empty", write("tiny.yaml", ""), r"tiny\.yaml: expected keys and values"),
-    BadInput("binary", write("tiny.yaml", b"\x80\x81\xfe\xff"), r"tiny\.yaml: is not text but binary data"),
+    BadInput("binary", write("tiny.yaml", b"\x80\x81\xfe\xff"), r"tiny\.yaml: is not text in UTF-8"),
+    BadInput("UTF-16", write("tiny.yaml", "name: tiny".encode("utf-16")), r"tiny\.yaml: .* must be saved as UTF-8"),
+    BadInput(
+        "an address for a file",
+        change(loci=["peaks.bed", "https://example.org/peaks.bed"]),
+        r"^tiny\.yaml: `loci`: https://example\.org/peaks\.bed is an address, and only files are read\.",
+    ),
+    BadInput(
+        "an address for a fold",
+        change(model={"one": {"path": "gs://bucket/model.torch"}}),
+        r"`model`: gs://bucket/model\.torch is an address",
+    ),
     BadInput(
         "a Python object in YAML",
         write("tiny.yaml", "name: !!python/object/apply:os.system ['touch EXECUTED']\n"),

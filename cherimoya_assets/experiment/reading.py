@@ -39,6 +39,11 @@ NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 LONGEST_NUMBER = 100
 """Characters."""
 
+DEEPEST = 20
+"""Lists and maps in each other; an experiment has four."""
+
+_ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
+
 _UNENCODABLE = re.compile("[\0\ud800-\udfff]")
 
 LARGEST = 1 << 20
@@ -73,14 +78,21 @@ def read_experiment(path: str | Path) -> Experiment:
     for section in SECTIONS:
         if isinstance(raw.get(section), str):
             raw[section] = section_from_json(section, _parse(path.parent / raw[section]), path.parent / raw[section])
+    problems = [
+        f"{path.name}: `{key}`: {address} is an address, and only files are read. Download it and name the file."
+        for key, address in _addresses(raw)
+    ]
     try:
-        return Experiment.model_validate({**_with_absolute_paths(raw, path.parent), "source": path})
+        experiment = Experiment.model_validate({**_with_absolute_paths(raw, path.parent), "source": path})
     except ValidationError as error:
         details = error.errors()
-        problems = [_sentence(path.name, detail) for detail in details[:MOST_PROBLEMS]]
+        problems += [_sentence(path.name, detail) for detail in details[:MOST_PROBLEMS]]
         if len(details) > MOST_PROBLEMS:
             problems.append(f"{path.name}: {len(details) - MOST_PROBLEMS} more problems like these.")
         raise Problems(problems) from None
+    if problems:
+        raise Problems(problems)
+    return experiment
 
 
 def read_experiments(path: str | Path) -> list[Experiment]:
@@ -141,7 +153,10 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise ExperimentError(f"{path.name}: is not text but binary data; this is not an experiment file.") from None
+        raise ExperimentError(
+            f"{path.name}: is not text in UTF-8. An experiment file that was saved in another encoding must be saved "
+            "as UTF-8; anything else is not an experiment file."
+        ) from None
     try:
         raw: Any = (
             json.loads(text, object_pairs_hook=_unique_pairs)
@@ -168,14 +183,16 @@ def _parse(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in raw.items()}
 
 
-def _check_texts(value: Any) -> None:
-    """Refuse what YAML and JSON can spell and no file name can hold, whatever it is meant for."""
+def _check_texts(value: Any, depth: int = 0) -> None:
+    """Refuse what YAML and JSON can spell and no file name can hold, whatever it is meant for, and endless nesting."""
+    if depth > DEEPEST:
+        raise RecursionError
     if isinstance(value, dict):
         for item in (*value, *value.values()):
-            _check_texts(item)
+            _check_texts(item, depth + 1)
     elif isinstance(value, (list, tuple, set)):
         for item in value:
-            _check_texts(item)
+            _check_texts(item, depth + 1)
     elif isinstance(value, str) and _UNENCODABLE.search(value):
         raise ValueError(f"the text {value!r} holds a character that no text or path can hold")
 
@@ -227,6 +244,22 @@ def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"the key `{key}` appears twice")
         found[key] = value
     return found
+
+
+def _addresses(raw: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What stands where a path belongs and is an address, some of which cherimoya reads; with its key."""
+
+    def texts(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            return [text for item in value.values() for text in texts(item)]
+        if isinstance(value, list):
+            return [text for item in value for text in texts(item)]
+        return [value] if isinstance(value, str) else []
+
+    places = {key: raw.get(key) for key in (*PATH_KEYS, "model")}
+    if isinstance(raw.get("marginalize"), dict):
+        places |= {f"marginalize.{key}": raw["marginalize"].get(key) for key in ("loci", "motifs")}
+    return [(key, text) for key, value in places.items() for text in texts(value) if _ADDRESS.match(text)]
 
 
 def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:

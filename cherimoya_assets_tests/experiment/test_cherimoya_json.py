@@ -16,7 +16,7 @@ import pytest
 from cherimoya_cli import defaults
 
 from cherimoya_assets.analysis.methods import METHODS
-from cherimoya_assets.errors import Problems
+from cherimoya_assets.errors import ExperimentError, Problems
 from cherimoya_assets.experiment import Experiment, read_experiment
 from cherimoya_assets.experiment.cherimoya_json import EVERY
 from cherimoya_assets.experiment.reading import PATH_KEYS
@@ -366,3 +366,12 @@ def test_what_is_wider_than_the_window_is_refused_only_where_somebody_asked_for_
     assert (experiment.attr_window, experiment.modisco.window) == (200, 200)
     with pytest.raises(Problems, match="attr_window 400 is wider than in_window 200"):
         read_experiment(written(tmp_path, {**must, "attr_window": 400}))
+
+
+@pytest.mark.parametrize("depth", [30, 700, 100_000])
+def test_what_is_nested_without_end_gets_its_sentence(tmp_path, depth):
+    """JSON's parser goes deeper than what looks at its values."""
+    path = tmp_path / "x.json"
+    path.write_text('{"name": "x", "sequences": "g", "model": "m", "loci": ' + "[" * depth + "]" * depth + "}")
+    with pytest.raises(ExperimentError, match=r"^x\.json: is nested too deeply for an experiment file\.$"):
+        read_experiment(path)
