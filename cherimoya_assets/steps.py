@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cherimoya_assets.analysis.deep_lift import DeepLiftShap
-from cherimoya_assets.analysis.models import FAMILIES
+from cherimoya_assets.analysis.models import family_of
 from cherimoya_assets.analysis.mutagenesis.method import SaturationMutagenesis
 from cherimoya_assets.experiment import Experiment
 
@@ -273,7 +273,7 @@ def _of_attributions(experiment: Experiment) -> dict[str, Any]:
 
 
 def _heads_in_float64(experiment: Experiment) -> list[str]:
-    found = {head for file in experiment.model.values() for head in FAMILIES[file.kind].deep_lift_float64}
+    found = {head for file in experiment.model.values() for head in family_of(file).deep_lift_float64}
     return sorted(found & set(experiment.output))
 
 

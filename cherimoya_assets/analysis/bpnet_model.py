@@ -83,6 +83,11 @@ class BPNetModel(SequenceModel):
                 f"{path.name}: holds a {type(module).__name__}, but `kind` says {cls.kind}. Correct `kind`, or name a "
                 "file that bpnet-lite saved."
             )
+        return cls.holding(path, module, fingerprint, device)
+
+    @classmethod
+    def holding(cls, path: Path, module: Any, fingerprint: str, device: str) -> Self:
+        """The model of a module, wherever its weights came from; arguments and errors as of `opened`."""
         try:
             cls.complete(path, module)
             loaded: Any = module.float().to(device).eval()
@@ -90,7 +95,7 @@ class BPNetModel(SequenceModel):
             trimming = cls.trimming_of(loaded)
         except (AttributeError, TypeError) as error:
             raise ModelError(
-                f"{path.name}: lacks what bpnet-lite {version('bpnet-lite')} reads of a {expected.__name__} "
+                f"{path.name}: lacks what bpnet-lite {version('bpnet-lite')} reads of a {cls.saved().__name__} "
                 f"({first_line(error)}); another version saved it. To use it, {MOVED}."
             ) from error
         check_weights(path, loaded)

@@ -38,12 +38,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def facts(lineage: ExperimentLineage, device: str) -> list[tuple[str, str]]:
     """What a run would do, in words; the name is empty where a line goes on."""
+    from cherimoya_assets.analysis.models import family_of
     from cherimoya_assets.analysis.motifs import read_motifs, uneven
     from cherimoya_assets.resources.gpu import resolve_device
 
     experiment = lineage.experiment
     models = [
-        f"{file.path.name} ({file.kind}{f', fold {fold}' if len(experiment.model) > 1 else ''})"
+        f"{file.path.name} ({family_of(file).kind}{f', fold {fold}' if len(experiment.model) > 1 else ''})"
         for fold, file in experiment.model.items()
     ]
     words: list[str] = []

@@ -32,7 +32,8 @@ model: model.torch                  # one checkpoint, or a map of folds, over wh
 # model:
 #   fold_0: fold_0.torch
 #   fold_1: fold_1.torch
-# BPNet and ChromBPNet files are pickled: opening one runs what is in it. Say that you trust it, and which you mean:
+# Keras's h5 files of ChromBPNet and BPNet, as published, are read as they are: model: model.chrombpnet_nobias.fold_0.h5
+# Those of bpnet-lite are pickled: opening one runs what is in it. Say that you trust it, and which you mean:
 # model: {{path: chrombpnet.torch, kind: chrombpnet, trusted: true, sha256: <64 digits>}}
 # in_window: 2114                   # what the model reads, in bp
 # out_window: null                  # what it predicts; null: as the model says

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from cherimoya_assets.analysis.deep_lift import DeepLiftShap
-from cherimoya_assets.analysis.models import FAMILIES
+from cherimoya_assets.analysis.models import family_of
 from cherimoya_assets.assets.lineage import ExperimentLineage
 
 OUTPUTS = {"counts": "logcounts", "profile": "profile"}
@@ -30,7 +30,7 @@ def cherimoya_parameters(lineage: ExperimentLineage, head: str, device: str) -> 
     """
     models = list(lineage.experiment.model.values())
     steps = {"seqlets": _seqlets(lineage)}
-    if len(models) == 1 and FAMILIES[models[0].kind].read_by_cherimoya:
+    if len(models) == 1 and family_of(models[0]).read_by_cherimoya:
         steps["attribute"] = _attribute(lineage, head, device)
         if lineage.marginalizes:
             steps["marginalize"] = _marginalize(lineage, device)
