@@ -167,15 +167,15 @@ def test_the_order_of_negatives_counts_where_the_first_of_them_are_taken(settled
 def test_a_pooled_asset_follows_however_many_chromosomes_it_has(tmp_path, instance, n):
     """Dagster's staleness is off at a hundred upstream partitions."""
     automated = Automated.new(tmp_path, instance, {"negatives": None, "motifs": None})
-    fasta = "".join(f">c{i}\n{'ACGT' * (100 + n - i)}\n" for i in range(n))
+    fasta = "".join(f">chr{i}\n{'ACGT' * (100 + n - i)}\n" for i in range(1, n + 1))
     (tmp_path / "genome.fa").write_text(fasta)
-    (tmp_path / "peaks.bed").write_text("".join(f"c{i}\t100\t140\n" for i in range(n)))
+    (tmp_path / "peaks.bed").write_text("".join(f"chr{i}\t100\t140\n" for i in range(1, n + 1)))
     automated.reload()
     assert len(automated.lineage.chroms) == n
     automated.settle()
-    automated.add_peak("c1", 150)
+    automated.add_peak("chr1", 150)
     waves = automated.settle()
-    assert waves[:2] == [{("one_hot_sequences", "c1")}, {("counts/attributions", "c1")}]
+    assert waves[:2] == [{("one_hot_sequences", "chr1")}, {("counts/attributions", "chr1")}]
     assert ("counts/seqlet_null", None) in waves[2]
 
 
