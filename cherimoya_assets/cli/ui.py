@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_home(parser)
     parser.add_argument("--port", type=int, default=3000, metavar="N", help="port on 127.0.0.1 (default: 3000)")
+    parser.add_argument(
+        "--path-prefix",
+        type=path_prefix,
+        default="",
+        metavar="/PATH",
+        help="the path under which a proxy (JupyterHub, SageMaker, Open OnDemand) shows the UI",
+    )
+
+
+def path_prefix(text: str) -> str:
+    """`/user/ann/proxy/3000`, however many slashes are around it."""
+    path = text.strip("/")
+    if not re.fullmatch(r"[A-Za-z0-9._~@/-]*", path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the path of an address, such as /user/ann/proxy/3000")
+    return f"/{path}" if path else ""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -57,10 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
     build_defs(experiments, home.root)
     for sentence in reap(home):
         print(sentence)
-    return serve(arguments.experiment.resolve(), home, arguments.port)
+    return serve(arguments.experiment.resolve(), home, arguments.port, arguments.path_prefix)
 
 
-def serve(experiments: Path, home: Home, port: int) -> int:
+def serve(experiments: Path, home: Home, port: int, prefix: str) -> int:
     """Run Dagster's web server and daemon until one of them ends or the user interrupts; returns the exit code."""
     command = [sys.executable, "-W", "ignore", "-m", "cherimoya_assets.cli.dagster_dev", "--log-level", "warning"]
     command += ["-m", "cherimoya_assets.definitions", "-h", HOST, "-p", str(port)]
@@ -68,7 +84,8 @@ def serve(experiments: Path, home: Home, port: int) -> int:
     # sees that we are gone.
     server = subprocess.Popen(
         command,
-        env=environment(experiments, home),
+        # `dagster dev` passes no prefix on to its web server, which reads it from here.
+        env={**environment(experiments, home), "DAGSTER_WEBSERVER_PATH_PREFIX": prefix},
         cwd=home.dagster,
         stdin=subprocess.PIPE,
         start_new_session=True,
@@ -76,7 +93,7 @@ def serve(experiments: Path, home: Home, port: int) -> int:
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         if answers(server, port):
-            print(f"Dagster UI: http://{HOST}:{port}   (press Ctrl-C to stop)", flush=True)
+            print(f"Dagster UI: http://{HOST}:{port}{prefix}   (press Ctrl-C to stop)", flush=True)
         return 1 if server.wait() else 0
     except KeyboardInterrupt:
         print("Ending the Dagster UI ...", flush=True)

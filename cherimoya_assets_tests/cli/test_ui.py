@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import select
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import pytest
 
-from cherimoya_assets.cli.ui import end, environment
+from cherimoya_assets.cli.ui import end, environment, path_prefix
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import prepare_instance
 from cherimoya_assets.runs.run_process import GONE, process_tag
+from cherimoya_assets_tests.test_webserver import free_port
 
 PATIENCE_S = 60
 
@@ -58,3 +63,28 @@ def test_a_module_in_the_home_is_not_imported(tmp_path):
         assert server.stdout is not None
         assert "dagster dev" in server.stdout.read()
     assert not (home.dagster / "planted").exists()
+
+
+@pytest.mark.slow
+def test_the_ui_answers_below_the_path_of_a_proxy_and_says_it(tiny_copy):
+    file, home = tiny_copy
+    port = free_port()
+    prefix = f"/user/ann/proxy/{port}"
+    asked = [Path(sys.executable).with_name("cherimoya-assets"), "ui", file, "--home", home, "--port", str(port)]
+    # A last slash, as notebooks' templates write it, is no part of it.
+    with subprocess.Popen([*asked, "--path-prefix", f"{prefix}/"], stdout=subprocess.PIPE, text=True) as ui:
+        try:
+            assert ui.stdout is not None
+            said = next(line for line in ui.stdout if line.startswith("Dagster UI: "))
+            assert said.split()[2] == f"http://127.0.0.1:{port}{prefix}"
+            assert urllib.request.urlopen(f"http://127.0.0.1:{port}{prefix}/server_info", timeout=30).status == 200
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=30)
+        finally:
+            ui.terminate()
+
+
+@pytest.mark.parametrize("text", ["https://hub/user", "/a b", "/x?y", '/"'])
+def test_what_is_no_path_is_no_path_prefix(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not the path of an address"):
+        path_prefix(text)
