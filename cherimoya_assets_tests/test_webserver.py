@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cherimoya_assets_tests.narrow_demo import HEADS
+from cherimoya_assets_tests.servers.ports import free_port
 
 NO_SKIP = bool(os.environ.get("CHERIMOYA_ASSETS_NO_SKIP"))
 
@@ -197,9 +197,3 @@ def wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float = 120
         except OSError:
             time.sleep(0.5)
     pytest.fail(f"the webserver did not answer: {log.read_text()[-2000:]}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -26,6 +26,8 @@ from cherimoya_assets.printable import printable
 HOST = "127.0.0.1"
 """Dagster's web server asks nobody for a password, so it must not be reachable from elsewhere."""
 
+PATH_PREFIX = "DAGSTER_WEBSERVER_PATH_PREFIX"
+
 PATIENCE_S = 120.0
 SHUTDOWN_S = 60.0
 
@@ -39,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--path-prefix",
         type=path_prefix,
-        default="",
+        default=os.environ.get(PATH_PREFIX, ""),
         metavar="/PATH",
         help="the path under which a proxy (JupyterHub, SageMaker, Open OnDemand) shows the UI",
     )
@@ -85,7 +87,7 @@ def serve(experiments: Path, home: Home, port: int, prefix: str) -> int:
     server = subprocess.Popen(
         command,
         # `dagster dev` passes no prefix on to its web server, which reads it from here.
-        env={**environment(experiments, home), "DAGSTER_WEBSERVER_PATH_PREFIX": prefix},
+        env={**environment(experiments, home), PATH_PREFIX: prefix},
         cwd=home.dagster,
         stdin=subprocess.PIPE,
         start_new_session=True,

@@ -15,13 +15,11 @@ import yaml
 import cherimoya_assets.assets.drift as drift_module
 import cherimoya_assets.assets.lineage as lineage_module
 from cherimoya_assets import steps
-from cherimoya_assets.assets.lineage import ExperimentLineage
-from cherimoya_assets.build import assets_and_jobs, stages
+from cherimoya_assets.code_location import build_defs
 from cherimoya_assets.experiment import Experiment, read_experiment
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import open_instance
 from cherimoya_assets.resources.storage import AssetStore
-from cherimoya_assets.walk import select_assets
 from cherimoya_assets_tests.changed_step import change_step
 from cherimoya_assets_tests.cli.command import command
 from cherimoya_assets_tests.cli.test_run import remade, stored
@@ -71,15 +69,11 @@ def run(file: Path, *arguments: object) -> set[tuple[str, str | None]]:
     return remade(before, stored(home))
 
 
-def materialized_as_in_the_ui(file: Path, home: Path, name: str) -> list[dg.AssetCheckEvaluation]:
-    """Make one asset whatever it stands on, as a click on Materialize does; its checks."""
-    lineage = ExperimentLineage(read_experiment(file), Home(home))
-    (key,) = select_assets(lineage, [name])
-    (stage,) = (stage for stage in stages(lineage) if key in stage.keys)
-    job = assets_and_jobs([lineage], home).resolve_job_def(stage.job)
+def materialize_as_in_the_ui(file: Path, home: Path, key: dg.AssetKey) -> None:
+    """Make one asset whatever it stands on, as a click on Materialize does."""
+    job = build_defs([read_experiment(file)], home).resolve_implicit_global_asset_job_def()
     with open_instance(Home(home)) as instance:
-        result = job.execute_in_process(instance=instance, asset_selection=[key])
-    return list(result.get_asset_check_evaluations())
+        assert job.execute_in_process(instance=instance, asset_selection=[key]).success
 
 
 def test_after_a_complete_run_everything_is_fresh_and_nothing_is_made_again(tiny_copy):
@@ -387,14 +381,13 @@ def test_the_check_and_the_page_of_the_report_say_what_is_out_of_date(tiny_copy)
     assert refused.code == 1
     pooled = "skipped: it pools every chromosome, and counts/annotated_seqlets is out of date for chrA, chrB, chrC"
     assert re.search(rf"experiment_report +{pooled}", refused.out)
-    checked = materialized_as_in_the_ui(file, home, "experiment_report")
-    failed = {check.check_name: check.description or "" for check in checked if not check.passed}
-    assert set(failed) == {"up_to_date"} and failed["up_to_date"].startswith(sentence)
+    report = dg.AssetKey(["tiny", "experiment_report"])
+    materialize_as_in_the_ui(file, home, report)
     stale = page.read_text(encoding="utf-8").partition('<section id="drift">')[2].partition("</section>")[0]
     assert f'<li class="name">{sentence}</li>' in stale
     assert "experiment_report is out of date" not in stale
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
-        key = dg.AssetCheckKey(dg.AssetKey(["tiny", "experiment_report"]), "up_to_date")
+        key = dg.AssetCheckKey(report, "up_to_date")
         (execution,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
         evaluation = execution.event.dagster_event.asset_check_evaluation_data
     assert not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.WARN

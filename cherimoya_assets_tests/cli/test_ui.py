@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from cherimoya_assets.cli import make_parser
 from cherimoya_assets.cli.ui import end, environment, path_prefix
 from cherimoya_assets.home import Home
 from cherimoya_assets.instance import prepare_instance
 from cherimoya_assets.runs.run_process import GONE, process_tag
-from cherimoya_assets_tests.test_webserver import free_port
+from cherimoya_assets_tests.servers.ports import free_port
 
 PATIENCE_S = 60
 
@@ -82,6 +83,12 @@ def test_the_ui_answers_below_the_path_of_a_proxy_and_says_it(tiny_copy):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=30)
         finally:
             ui.terminate()
+
+
+def test_a_prefix_for_dagsters_web_server_holds_where_none_is_given(monkeypatch):
+    monkeypatch.setenv("DAGSTER_WEBSERVER_PATH_PREFIX", "/dagster/")
+    assert make_parser().parse_args(["ui", "tiny.yaml"]).path_prefix == "/dagster"
+    assert make_parser().parse_args(["ui", "tiny.yaml", "--path-prefix", "/other"]).path_prefix == "/other"
 
 
 @pytest.mark.parametrize("text", ["https://hub/user", "/a b", "/x?y", '/"'])

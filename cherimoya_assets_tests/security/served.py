@@ -24,7 +24,8 @@ from typing import Any
 
 import pytest
 
-from cherimoya_assets_tests.test_webserver import NO_SKIP, free_port
+from cherimoya_assets_tests.servers.ports import free_port
+from cherimoya_assets_tests.test_webserver import NO_SKIP
 
 ROOT = Path(__file__).parents[2]
 CONF, RULES = ROOT / "deploy" / "nginx.conf", ROOT / "deploy" / "nginx_rules.conf"

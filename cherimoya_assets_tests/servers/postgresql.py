@@ -7,7 +7,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from cherimoya_assets_tests.servers.ports import free_port
 
 HOST, USER, DATABASE = "127.0.0.1", "cherimoya", "dagster"
 PATIENCE_S = 60.0
@@ -115,9 +116,3 @@ def create_database(port: int, password: str, server: subprocess.Popen[bytes], l
         connection.cursor().execute(f"CREATE DATABASE {DATABASE}")
     finally:
         connection.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from cherimoya_assets_tests.servers.ports import free_port
+
 BUCKET = "experiments"
 PATIENCE_S = 60.0
 
@@ -27,9 +29,7 @@ def s3_server() -> Iterator[str]:
     if missing:
         stop = pytest.fail if os.environ.get("CHERIMOYA_ASSETS_NO_SKIP") == "1" else pytest.skip
         stop(f"{', '.join(missing)} is not installed: pip install s3fs 'moto[s3,server]'")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
